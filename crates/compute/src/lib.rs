@@ -1,0 +1,1 @@
+//! The compute manager: what a request means, in order.

@@ -1,0 +1,1 @@
+//! Instance metadata and the config drive image.

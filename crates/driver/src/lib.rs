@@ -1,0 +1,1 @@
+//! The Ironic driver: decide, act, watch.

@@ -1,0 +1,1 @@
+//! An Ironic in process: real state machine, injected faults, any number of nodes.

@@ -1,0 +1,1 @@
+//! Keystone session and clients of Ironic, Placement, Neutron, Cinder and Glance.
