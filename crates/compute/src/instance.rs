@@ -1,0 +1,215 @@
+//! An instance as the compute manager sees it: a server that somebody asked for, on its way to or from a node.
+
+use std::collections::BTreeMap;
+
+use configdrive::network::NetworkInfo;
+use driver::{InstanceId, NodeId};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// What an instance is, apart from what is being done to it. The names are those of Nova's API and database.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VmState {
+    #[default]
+    Building,
+    Active,
+    Stopped,
+    Rescued,
+    Error,
+    Deleted,
+    #[serde(rename = "soft-delete")]
+    SoftDeleted,
+    /// Any other state of the control plane; kept as it came.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What is being done to an instance; `None` where an `Option` of it stands is "nothing".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    Scheduling,
+    Networking,
+    BlockDeviceMapping,
+    Spawning,
+    Deleting,
+    #[serde(rename = "powering-off")]
+    PoweringOff,
+    #[serde(rename = "powering-on")]
+    PoweringOn,
+    /// Any other task of the control plane; kept as it came.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// Power as the control plane stores it (`nova-wire/05`: 0 none, 1 running, 4 shut down).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Power {
+    #[default]
+    NoState,
+    Running,
+    Shutdown,
+    /// A number this driver never writes (paused, crashed, suspended).
+    Other(i64),
+}
+
+/// The size and the demands of a server.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Flavor {
+    pub name: String,
+    pub vcpus: i64,
+    /// MiB.
+    pub memory_mb: i64,
+    /// GiB.
+    pub root_gb: i64,
+    /// GiB.
+    pub ephemeral_gb: i64,
+    /// MiB.
+    pub swap_mb: i64,
+    pub extra_specs: BTreeMap<String, String>,
+}
+
+/// A public key that the user registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPair {
+    pub name: String,
+    /// `ssh` or `x509`.
+    pub kind: String,
+    pub public_key: String,
+}
+
+/// The names under which the EC2 part of the metadata knows an instance, e.g. `i-00000004`, `ami-00000001`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ec2Ids {
+    pub instance_id: Option<String>,
+    pub ami_id: Option<String>,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+}
+
+/// Where an instance is: the service that owns it and the node that it occupies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// The compute service's host name.
+    pub host: String,
+    pub node: NodeId,
+    /// The control plane's number of the compute node record.
+    pub record: i64,
+}
+
+/// An instance with everything that a build or a delete looks at.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub project_id: String,
+    pub user_id: String,
+    pub host: Option<String>,
+    pub node: Option<NodeId>,
+    pub vm_state: VmState,
+    pub task_state: Option<TaskState>,
+    pub power: Power,
+    /// Deleted in the control plane.
+    pub deleted: bool,
+    pub hostname: String,
+    pub display_name: String,
+    pub availability_zone: Option<String>,
+    pub image_ref: Option<String>,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub flavor: Flavor,
+    pub metadata: BTreeMap<String, String>,
+    pub system_metadata: BTreeMap<String, Option<String>>,
+    pub key_name: Option<String>,
+    pub key_data: Option<String>,
+    pub keypair: Option<KeyPair>,
+    /// Base64, as the API received it.
+    pub user_data: Option<SecretString>,
+    pub launch_index: i64,
+    pub reservation_id: Option<String>,
+    pub root_device_name: Option<String>,
+    pub default_ephemeral_device: Option<String>,
+    pub default_swap_device: Option<String>,
+    pub config_drive: Option<String>,
+    /// RFC 3339; set when the server first became active.
+    pub launched_at: Option<String>,
+    pub os_type: Option<String>,
+    pub ec2_ids: Ec2Ids,
+    /// The server asks for certificate validation of its image, which Ironic cannot do.
+    pub has_trusted_certs: bool,
+    pub network: NetworkInfo,
+}
+
+impl Instance {
+    /// A name of the image's properties as they were when the server was created.
+    pub fn image_property(&self, name: &str) -> Option<&str> {
+        self.system_metadata.get(&format!("image_{name}"))?.as_deref()
+    }
+
+    /// Whether a build allocated networks that are still there (set while a build runs, read after a reschedule).
+    pub fn network_allocated(&self) -> bool {
+        self.system_metadata.get("network_allocated").and_then(Option::as_deref) == Some("True")
+    }
+}
+
+/// The changes that one step makes to an instance; a field that is `None` is left alone.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceUpdate {
+    pub vm_state: Option<VmState>,
+    pub task_state: Option<Option<TaskState>>,
+    pub power: Option<Power>,
+    /// Host, node, record and `launched_on` together. `Some(None)` clears them, and `launched_at` with them.
+    pub home: Option<Option<Home>>,
+    pub availability_zone: Option<Option<String>>,
+    /// The whole dictionary; what is missing in it is removed.
+    pub system_metadata: Option<BTreeMap<String, Option<String>>>,
+    pub root_device_name: Option<String>,
+    pub default_ephemeral_device: Option<String>,
+    pub config_drive: Option<String>,
+    /// Set `launched_at` to now.
+    pub launched_now: bool,
+    /// Set `terminated_at` to now.
+    pub terminated_now: bool,
+    pub access_ip_v4: Option<String>,
+    pub access_ip_v6: Option<String>,
+}
+
+/// Which tasks an instance may have for a change to be allowed; the control plane compares and sets at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    Anything,
+    /// One of these; `None` is "no task".
+    Task(Vec<Option<TaskState>>),
+}
+
+/// A disk of a server, as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockDevice {
+    /// The control plane's own form of the record; goes back as it came, with the changed fields.
+    pub origin: serde_json::Value,
+    pub id: uuid::Uuid,
+    /// `image`, `volume`, `snapshot` or `blank`.
+    pub source: String,
+    /// `local` or `volume`.
+    pub destination: String,
+    pub boot_index: Option<i64>,
+    pub guest_format: Option<String>,
+    pub device_name: Option<String>,
+    pub volume_id: Option<uuid::Uuid>,
+    pub attachment_id: Option<uuid::Uuid>,
+    pub delete_on_termination: bool,
+    pub no_device: bool,
+    pub tag: Option<String>,
+}
+
+impl BlockDevice {
+    /// Whether this disk is a Cinder volume.
+    pub fn is_volume(&self) -> bool {
+        self.destination == "volume" && !self.no_device
+    }
+
+    /// Whether the server boots from this disk.
+    pub fn is_root(&self) -> bool {
+        self.boot_index == Some(0) && !self.no_device
+    }
+}

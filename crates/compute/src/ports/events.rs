@@ -1,0 +1,39 @@
+//! The port to those who only listen: the scheduler's memory of instances, and notifications.
+
+use async_trait::async_trait;
+use driver::InstanceId;
+use oslo::context::RequestContext;
+
+use crate::instance::Instance;
+
+/// What is happening to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Create,
+    Delete,
+    Shutdown,
+}
+
+/// Whether it begins, has ended, or has failed with this text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase<'a> {
+    Start,
+    End,
+    Error(&'a str),
+}
+
+/// Those who listen. Nothing here can fail an operation: errors are logged.
+#[async_trait]
+pub trait Announcer: Send + Sync {
+    /// A notification, if the operator wants them.
+    async fn notify(&self, context: &RequestContext, instance: &Instance, event: Event, phase: Phase<'_>);
+
+    /// The scheduler learns what an instance is now.
+    async fn instance_changed(&self, context: &RequestContext, instance: &Instance);
+
+    /// The scheduler forgets an instance.
+    async fn instance_gone(&self, context: &RequestContext, instance: InstanceId);
+
+    /// The scheduler compares its memory with ours.
+    async fn sync(&self, context: &RequestContext, instances: &[InstanceId]);
+}

@@ -1,0 +1,106 @@
+//! The port to the instances' records, and to what users see of them: faults and action events.
+
+use async_trait::async_trait;
+use configdrive::network::NetworkInfo;
+use driver::InstanceId;
+use oslo::context::RequestContext;
+use serde_json::Value;
+
+use super::Result;
+use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
+use crate::request::{BuildRequest, DeleteRequest};
+
+/// What a user reads when a server failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The HTTP status class of the failure: 500 for ours, 4xx for the user's.
+    pub code: u16,
+    /// One line, at most 255 bytes.
+    pub message: String,
+    /// The longer story; only kept with code 500.
+    pub details: String,
+}
+
+/// The instances of the control plane.
+#[async_trait]
+pub trait Instances: Send + Sync {
+    /// One instance, deleted ones included; `None` when the control plane never had it or has purged it.
+    async fn get(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>>;
+
+    /// All instances whose host is this service, without deleted ones.
+    async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
+    /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the answer.
+    async fn update(
+        &self,
+        context: &RequestContext,
+        instance: &mut Instance,
+        update: InstanceUpdate,
+        expect: Expect,
+    ) -> Result<()>;
+
+    /// Stores the addresses that users see; the instance's own copy follows.
+    async fn save_network(
+        &self,
+        context: &RequestContext,
+        instance: &mut Instance,
+        network: NetworkInfo,
+    ) -> Result<()>;
+
+    /// Removes the record; the last step of a delete.
+    async fn destroy(&self, context: &RequestContext, instance: &Instance) -> Result<()>;
+
+    /// The disks of an instance.
+    async fn block_devices(&self, context: &RequestContext, id: InstanceId) -> Result<Vec<BlockDevice>>;
+
+    /// Stores the device name of a disk.
+    async fn save_device_name(
+        &self,
+        context: &RequestContext,
+        device: &mut BlockDevice,
+        name: &str,
+    ) -> Result<()>;
+
+    /// Stores a fault. An instance that is gone has no faults: no error then.
+    async fn record_fault(&self, context: &RequestContext, id: InstanceId, fault: &Fault) -> Result<()>;
+
+    /// Begins an event of the action that the request id names. `resumed`: it may have begun before a restart; it is
+    /// begun only if it was not.
+    async fn start_event(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        event: &str,
+        resumed: bool,
+    ) -> Result<()>;
+
+    /// Ends an event: success, or the failure's text and its longer story.
+    async fn finish_event(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        event: &str,
+        failure: Option<(&str, &str)>,
+    ) -> Result<()>;
+
+    /// Removes the console tokens of a deleted instance.
+    async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> Result<()>;
+
+    /// How many members of a server group, other than `instance`, this service already has, and whether its policy
+    /// allows one more; `Err(Refused)` with class `GroupAffinityViolation` when it does not.
+    async fn check_group_policy(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        group: &str,
+    ) -> Result<()>;
+
+    /// Hands a build back to be tried on another node. `reason` is one line; `details` the longer story.
+    async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> Result<()>;
+
+    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
+    fn decode_build(&self, origin: &Value) -> Option<BuildRequest>;
+
+    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
+    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest>;
+}

@@ -1,0 +1,100 @@
+//! The ports to the compute node records and to Placement: the control plane's picture of the machines.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use async_trait::async_trait;
+use driver::{InstanceId, NodeId};
+use oslo::context::RequestContext;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Result;
+use crate::inventory::{Stock, Wanted};
+
+/// The fields of a compute node record, by their names in the control plane (`nova-wire/06` §1).
+pub type RecordFields = BTreeMap<String, Value>;
+
+/// A compute node record as the control plane has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// The control plane's number of the record.
+    pub id: i64,
+    pub node: NodeId,
+    pub host: Option<String>,
+    /// The record was deleted (a node that went away); it is brought back rather than made anew.
+    pub deleted: bool,
+    pub fields: RecordFields,
+}
+
+/// The compute node records.
+#[async_trait]
+pub trait Inventory: Send + Sync {
+    /// All records of this service's host.
+    async fn records_of_this_host(&self, context: &RequestContext) -> Result<Vec<Record>>;
+
+    /// The records of these nodes, whoever has them, deleted ones included; in bulk.
+    async fn records_of(&self, context: &RequestContext, nodes: &[NodeId]) -> Result<Vec<Record>>;
+
+    /// Makes a record for a node that has none; answers its number.
+    async fn create_record(
+        &self,
+        context: &RequestContext,
+        node: NodeId,
+        fields: &RecordFields,
+    ) -> Result<i64>;
+
+    /// Writes the changed fields. `take` also brings a deleted record back and makes it this host's.
+    async fn save_record(
+        &self,
+        context: &RequestContext,
+        id: i64,
+        node: NodeId,
+        changed: &RecordFields,
+        take: bool,
+    ) -> Result<()>;
+
+    /// Removes the record of a node that is gone; `Err(Taken)` when another service has it now.
+    async fn destroy_record(&self, context: &RequestContext, record: &Record) -> Result<()>;
+
+    /// The lower-cased hosts of the compute services that are up and share the nodes with us, and whether an operator
+    /// disabled this one.
+    async fn ring_members(&self, context: &RequestContext) -> Result<(BTreeSet<String>, bool)>;
+}
+
+/// A provider in Placement's list: its generation changes whenever anything about it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderHead {
+    pub generation: i64,
+}
+
+/// What Placement holds of a provider, as far as we know: what we last wrote or read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownProvider {
+    pub generation: i64,
+    pub inventory: BTreeMap<String, Stock>,
+    pub traits: BTreeSet<String>,
+}
+
+/// Placement: resource providers and allocations.
+#[async_trait]
+pub trait Placement: Send + Sync {
+    /// Every provider in one list.
+    async fn heads(&self) -> Result<HashMap<NodeId, ProviderHead>>;
+
+    /// Makes what Placement has of a node what is wanted, with the fewest writes; `known` is what was last written,
+    /// `None` when nothing is known (then `exists` says whether the list had the provider). Conflicts are met by
+    /// reading again, a bounded number of times. Answers what Placement has now.
+    async fn report(
+        &self,
+        wanted: &Wanted,
+        known: Option<KnownProvider>,
+        exists: bool,
+    ) -> Result<KnownProvider>;
+
+    /// Removes the provider of a node that is gone, with the allocations of `instances` on it. One that is still in
+    /// use by others stays, and that is no error.
+    async fn remove(&self, node: NodeId, instances: &[InstanceId]) -> Result<()>;
+
+    /// Deletes what an instance holds; no error when it holds nothing.
+    async fn release(&self, context: &RequestContext, instance: InstanceId) -> Result<()>;
+}

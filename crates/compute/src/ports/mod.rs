@@ -1,0 +1,43 @@
+//! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control plane)
+//! implements them; none of them knows which.
+
+mod events;
+mod instances;
+mod inventory;
+mod networks;
+mod volumes;
+
+pub use events::{Announcer, Event, Phase};
+pub use instances::{Fault, Instances};
+pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
+pub use networks::Networks;
+pub use volumes::Volumes;
+
+use driver::InstanceId;
+
+/// What went wrong behind a port, by what the manager does about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The instance is no longer there: the work has lost its purpose and ends quietly.
+    #[error("Instance {0} could not be found.")]
+    InstanceGone(InstanceId),
+    /// Somebody asked to delete the instance meanwhile: the work ends, the delete goes on.
+    #[error("{0}")]
+    Deleting(String),
+    /// The instance is in another task than the step expects: the work ends.
+    #[error("{0}")]
+    UnexpectedTask(String),
+    /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …). `class` is the
+    /// name under which the control plane knows the failure.
+    #[error("{message}")]
+    Refused { class: String, message: String },
+    /// The record belongs to another service now: forget it.
+    #[error("{0}")]
+    Taken(String),
+    /// The service behind the port failed or could not be reached, after the retries of its client.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A result of a port.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,33 @@
+//! The port to the volume service.
+
+use async_trait::async_trait;
+use openstack::ironic::VolumeTarget;
+use oslo::context::RequestContext;
+use serde_json::Value;
+
+use super::Result;
+use crate::instance::{BlockDevice, Instance};
+
+/// The volumes of the cloud.
+#[async_trait]
+pub trait Volumes: Send + Sync {
+    /// Attaches every volume of the instance for a machine that presents itself as `connector`, makes those that do
+    /// not exist yet, and answers what Ironic must connect to. May be called again after a restart.
+    async fn attach(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        devices: &mut [BlockDevice],
+        connector: &Value,
+    ) -> Result<Vec<VolumeTarget>>;
+
+    /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. Errors are logged and
+    /// do not stop the rest.
+    async fn detach(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        devices: &[BlockDevice],
+        delete: bool,
+    );
+}
