@@ -1,0 +1,510 @@
+//! Ironic's resources, with the fields that we use.
+//!
+//! Every field but the id has a default, because `?fields=` leaves out what was not asked for and null is as good as absent.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::state::{PowerState, ProvisionState};
+
+/// A node's uuid. Also its provider's uuid in Placement and the `ComputeNode`'s in Nova.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub Uuid);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+impl From<Uuid> for NodeId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+/// JSON null reads as the default.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), for `?fields=`.
+pub const NODE_FIELDS: &[&str] = &[
+    "uuid",
+    "power_state",
+    "target_power_state",
+    "provision_state",
+    "target_provision_state",
+    "last_error",
+    "maintenance",
+    "properties",
+    "instance_uuid",
+    "traits",
+    "resource_class",
+];
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub uuid: NodeId,
+    /// The operator's name of it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The instance it is reserved for or carries.
+    #[serde(default)]
+    pub instance_uuid: Option<Uuid>,
+    /// Where it stands.
+    #[serde(default)]
+    pub provision_state: ProvisionState,
+    /// Where it is going.
+    #[serde(default)]
+    pub target_provision_state: ProvisionState,
+    /// Its power, as last seen.
+    #[serde(default)]
+    pub power_state: PowerState,
+    /// The power change under way.
+    #[serde(default)]
+    pub target_power_state: PowerState,
+    /// Why the last operation failed.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// Set aside by an operator or by a fault.
+    #[serde(default, deserialize_with = "or_default")]
+    pub maintenance: bool,
+    /// What an operator wrote beside `maintenance`.
+    #[serde(default)]
+    pub maintenance_reason: Option<String>,
+    /// Fault that put it in maintenance: `power failure`, `clean failure`, …
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// `cpu_arch`, `capabilities`, `local_gb`, … as the operator or inspection wrote them.
+    #[serde(default, deserialize_with = "or_default")]
+    pub properties: Map<String, Value>,
+    /// Traits for scheduling.
+    #[serde(default, deserialize_with = "or_default")]
+    pub traits: Vec<String>,
+    /// The class it is scheduled by; without it the node cannot be offered.
+    #[serde(default)]
+    pub resource_class: Option<String>,
+    /// What the deployment was told. Ironic masks the secrets in it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub instance_info: Map<String, Value>,
+    /// The driver's own notes. Ironic masks the secrets in it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub driver_internal_info: Map<String, Value>,
+    /// The operator's own notes.
+    #[serde(default, deserialize_with = "or_default")]
+    pub extra: Map<String, Value>,
+    /// Group of conductors that manage it (API 1.46); empty is the default group.
+    #[serde(default)]
+    pub conductor_group: Option<String>,
+    /// Shard it belongs to (API 1.82).
+    #[serde(default)]
+    pub shard: Option<String>,
+    /// Project that owns it.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// The conductor that holds it locked right now.
+    #[serde(default)]
+    pub reservation: Option<String>,
+    /// Whether its console is enabled.
+    #[serde(default, deserialize_with = "or_default")]
+    pub console_enabled: bool,
+    /// Deploy, boot, storage, … interface names where asked for.
+    #[serde(default)]
+    pub storage_interface: Option<String>,
+    /// Last change of the record, ISO 8601, as Ironic wrote it.
+    #[serde(default)]
+    pub updated_at: Option<String>,
+    /// Last change of the provision state, ISO 8601, as Ironic wrote it.
+    #[serde(default)]
+    pub provision_updated_at: Option<String>,
+}
+
+impl Node {
+    /// A node of which nothing is known but its id.
+    pub fn new(uuid: NodeId) -> Self {
+        Self {
+            uuid,
+            name: None,
+            instance_uuid: None,
+            provision_state: ProvisionState::NoState,
+            target_provision_state: ProvisionState::NoState,
+            power_state: PowerState::NoState,
+            target_power_state: PowerState::NoState,
+            last_error: None,
+            maintenance: false,
+            maintenance_reason: None,
+            fault: None,
+            properties: Map::new(),
+            traits: Vec::new(),
+            resource_class: None,
+            instance_info: Map::new(),
+            driver_internal_info: Map::new(),
+            extra: Map::new(),
+            conductor_group: None,
+            shard: None,
+            owner: None,
+            reservation: None,
+            console_enabled: false,
+            storage_interface: None,
+            updated_at: None,
+            provision_updated_at: None,
+        }
+    }
+}
+
+/// What to list of the nodes; the default is all of them with all fields.
+#[derive(Clone, Debug, Default)]
+pub struct NodeQuery {
+    /// Fields to return (`uuid` is always asked for); empty returns all.
+    pub fields: &'static [&'static str],
+    /// Only this conductor group; `Some("")` is the default group. API 1.46.
+    pub conductor_group: Option<String>,
+    /// Only this shard. API 1.82.
+    pub shard: Option<String>,
+    /// Only nodes in this state.
+    pub provision_state: Option<ProvisionState>,
+    /// Only the node of this instance.
+    pub instance_uuid: Option<Uuid>,
+    /// Only nodes with (true) or without (false) an instance.
+    pub associated: Option<bool>,
+    /// Page size; 1000 where `None`, which is also the most that Ironic grants by default (`[api] max_limit`).
+    pub limit: Option<u32>,
+}
+
+/// One operation of a JSON patch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Patch {
+    /// Add or overwrite.
+    Add {
+        /// `/instance_info/root_gb`, …
+        path: String,
+        /// The new value.
+        value: Value,
+    },
+    /// Overwrite; Ironic refuses a path that does not exist.
+    Replace {
+        /// As above.
+        path: String,
+        /// The new value.
+        value: Value,
+    },
+    /// Remove; Ironic refuses a path that does not exist.
+    Remove {
+        /// As above.
+        path: String,
+    },
+}
+
+impl Patch {
+    /// `{"op": "add", …}`.
+    pub fn add(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Add { path: path.into(), value: value.into() }
+    }
+
+    /// `{"op": "replace", …}`.
+    pub fn replace(path: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::Replace { path: path.into(), value: value.into() }
+    }
+
+    /// `{"op": "remove", …}`.
+    pub fn remove(path: impl Into<String>) -> Self {
+        Self::Remove { path: path.into() }
+    }
+}
+
+fn vif_of<'a>(internal_info: &'a Map<String, Value>, extra: &'a Map<String, Value>) -> Option<&'a str> {
+    internal_info.get("tenant_vif_port_id").or_else(|| extra.get("vif_port_id")).and_then(Value::as_str)
+}
+
+/// A network card of a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its id.
+    pub uuid: Uuid,
+    /// MAC address, lower case.
+    #[serde(default, deserialize_with = "or_default")]
+    pub address: String,
+    /// Node it is in.
+    #[serde(default)]
+    pub node_uuid: Option<NodeId>,
+    /// Group it is a member of.
+    #[serde(default)]
+    pub portgroup_uuid: Option<Uuid>,
+    /// Whether it boots over the network.
+    #[serde(default)]
+    pub pxe_enabled: Option<bool>,
+    /// Physical network it is wired to.
+    #[serde(default)]
+    pub physical_network: Option<String>,
+    /// Ironic's own notes, among them the VIF.
+    #[serde(default, deserialize_with = "or_default")]
+    pub internal_info: Map<String, Value>,
+    /// The operator's notes; the VIF in old releases.
+    #[serde(default, deserialize_with = "or_default")]
+    pub extra: Map<String, Value>,
+}
+
+impl Port {
+    /// The Neutron port attached to it.
+    pub fn vif_id(&self) -> Option<&str> {
+        vif_of(&self.internal_info, &self.extra)
+    }
+}
+
+/// A bond of ports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PortGroup {
+    /// Its id.
+    pub uuid: Uuid,
+    /// The operator's name of it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// MAC address, if the group has one of its own.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Node it is in.
+    #[serde(default)]
+    pub node_uuid: Option<NodeId>,
+    /// Linux bonding mode: `active-backup`, `802.3ad`, …
+    #[serde(default)]
+    pub mode: Option<String>,
+    /// Bonding options.
+    #[serde(default, deserialize_with = "or_default")]
+    pub properties: Map<String, Value>,
+    /// Ironic's own notes, among them the VIF.
+    #[serde(default, deserialize_with = "or_default")]
+    pub internal_info: Map<String, Value>,
+    /// The operator's notes; the VIF in old releases.
+    #[serde(default, deserialize_with = "or_default")]
+    pub extra: Map<String, Value>,
+}
+
+impl PortGroup {
+    /// The Neutron port attached to it.
+    pub fn vif_id(&self) -> Option<&str> {
+        vif_of(&self.internal_info, &self.extra)
+    }
+}
+
+/// A volume that a node shall connect to. `Debug` leaves out the properties: they hold the credentials.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeTarget {
+    /// Its id in Ironic.
+    pub uuid: Uuid,
+    /// The node.
+    #[serde(default)]
+    pub node_uuid: Option<NodeId>,
+    /// `iscsi`, `fibre_channel`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub volume_type: String,
+    /// Position in the boot order; 0 is the root volume.
+    #[serde(default)]
+    pub boot_index: Option<i64>,
+    /// The volume's id in Cinder.
+    #[serde(default, deserialize_with = "or_default")]
+    pub volume_id: String,
+    /// Cinder's connection data. Ironic masks the secrets in it.
+    #[serde(default, deserialize_with = "or_default")]
+    pub properties: Map<String, Value>,
+}
+
+impl fmt::Debug for VolumeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VolumeTarget")
+            .field("uuid", &self.uuid)
+            .field("node_uuid", &self.node_uuid)
+            .field("volume_type", &self.volume_type)
+            .field("boot_index", &self.boot_index)
+            .field("volume_id", &self.volume_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A volume target to create. `Debug` leaves out the properties: they hold the credentials.
+#[derive(Clone, PartialEq, Serialize)]
+pub struct NewVolumeTarget {
+    /// The node.
+    pub node_uuid: NodeId,
+    /// `driver_volume_type` of Cinder's connection.
+    pub volume_type: String,
+    /// `data` of Cinder's connection.
+    pub properties: Map<String, Value>,
+    /// Position in the boot order; Ironic refuses null.
+    pub boot_index: Option<i64>,
+    /// The volume's id in Cinder.
+    pub volume_id: String,
+}
+
+impl fmt::Debug for NewVolumeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewVolumeTarget")
+            .field("node_uuid", &self.node_uuid)
+            .field("volume_type", &self.volume_type)
+            .field("boot_index", &self.boot_index)
+            .field("volume_id", &self.volume_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a node identifies itself to storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeConnector {
+    /// Its id in Ironic.
+    pub uuid: Uuid,
+    /// The node.
+    #[serde(default)]
+    pub node_uuid: Option<NodeId>,
+    /// `ip`, `iqn`, `mac`, `wwnn`, `wwpn`, `port` or `portgroup`.
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
+    pub kind: String,
+    /// The address, name or id.
+    #[serde(default, deserialize_with = "or_default")]
+    pub connector_id: String,
+}
+
+/// What Ironic thinks of one interface of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceValidation {
+    /// True: usable. False: not, see `reason`. `None`: the hardware type does not have it.
+    #[serde(default)]
+    pub result: Option<bool>,
+    /// Why not.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Reply of `GET /v1/nodes/{id}/validate`: interface name (`deploy`, `power`, `storage`, …) to result.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Validation(pub BTreeMap<String, InterfaceValidation>);
+
+impl Validation {
+    /// Whether the interface is usable; an interface that is not named is not.
+    pub fn is_ok(&self, interface: &str) -> bool {
+        self.0.get(interface).is_some_and(|validation| validation.result == Some(true))
+    }
+
+    /// Ironic's reason against an interface.
+    pub fn reason(&self, interface: &str) -> Option<&str> {
+        self.0.get(interface)?.reason.as_deref()
+    }
+}
+
+/// A node's console. `Debug` leaves out the address: it may hold a token.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Console {
+    /// Whether it is enabled.
+    #[serde(default, deserialize_with = "or_default")]
+    pub console_enabled: bool,
+    /// Where it is, once it is enabled and running.
+    #[serde(default)]
+    pub console_info: Option<ConsoleInfo>,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console")
+            .field("console_enabled", &self.console_enabled)
+            .field("kind", &self.console_info.as_ref().map(|info| &info.kind))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a console is.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleInfo {
+    /// `socat`, `shellinabox`, `vnc`, …
+    #[serde(rename = "type", default, deserialize_with = "or_default")]
+    pub kind: String,
+    /// Its address.
+    #[serde(default, deserialize_with = "or_default")]
+    pub url: String,
+}
+
+impl fmt::Debug for ConsoleInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsoleInfo").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "c6f082e5-e01c-4b7e-8489-e565b1177045";
+
+    #[test]
+    fn a_node_needs_nothing_but_its_id_and_takes_null_for_everything_else() {
+        let bare: Node = serde_json::from_value(json!({"uuid": ID})).unwrap();
+        assert_eq!(bare, Node::new(ID.parse().unwrap()));
+        let nulls: Node = serde_json::from_value(json!({
+            "uuid": ID, "properties": null, "traits": null, "maintenance": null, "power_state": null,
+            "provision_state": null, "instance_info": null, "instance_uuid": null, "links": []
+        }))
+        .unwrap();
+        assert_eq!(nulls, bare);
+    }
+
+    #[test]
+    fn a_patch_is_written_as_json_patch() {
+        let patch =
+            [Patch::replace("/instance_uuid", "x"), Patch::add("/a", json!([1])), Patch::remove("/b")];
+        assert_eq!(
+            serde_json::to_value(&patch).unwrap(),
+            json!([
+                {"op": "replace", "path": "/instance_uuid", "value": "x"},
+                {"op": "add", "path": "/a", "value": [1]},
+                {"op": "remove", "path": "/b"}
+            ])
+        );
+    }
+
+    #[test]
+    fn the_vif_of_a_port_is_found_in_both_places() {
+        let mut port: Port =
+            serde_json::from_value(json!({"uuid": ID, "extra": {"vif_port_id": "old"}})).unwrap();
+        assert_eq!(port.vif_id(), Some("old"));
+        port.internal_info.insert("tenant_vif_port_id".into(), "new".into());
+        assert_eq!(port.vif_id(), Some("new"));
+    }
+
+    #[test]
+    fn connection_data_and_console_addresses_are_not_shown() {
+        let target = NewVolumeTarget {
+            node_uuid: ID.parse().unwrap(),
+            volume_type: "iscsi".into(),
+            properties: json!({"auth_password": "hunter2"}).as_object().cloned().unwrap(),
+            boot_index: Some(0),
+            volume_id: "v".into(),
+        };
+        assert!(!format!("{target:?}").contains("hunter2"));
+        let console = Console {
+            console_enabled: true,
+            console_info: Some(ConsoleInfo { kind: "vnc".into(), url: "http://x/?token=hunter2".into() }),
+        };
+        assert!(!format!("{console:?}").contains("hunter2"));
+        assert!(!format!("{:?}", console.console_info).contains("hunter2"));
+    }
+}
