@@ -25,11 +25,6 @@ impl Cidr {
         self.prefix
     }
 
-    /// The address as it was written.
-    pub(crate) fn address(self) -> IpAddr {
-        self.address
-    }
-
     /// `255.255.255.0`, or for IPv6 the same in its notation: `ffff:ffff:ffff:ffff::`.
     pub(crate) fn netmask(self) -> IpAddr {
         match self.address {
