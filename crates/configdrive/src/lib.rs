@@ -2,8 +2,9 @@
 //!
 //! [`files`] lays out what a server is told about itself ([`Metadata`]) as the files of a config drive, for every
 //! version of the EC2 and the OpenStack layout that Nova 34.0.0 writes. [`build_image`] makes a disk image of them and
-//! [`encode`] the text that Ironic takes as `configdrive`. Nothing here does I/O; random seeds and the times in an image come from the operating system.
-//! Making and compressing an image takes milliseconds (vfat: the better part of a second): not for an async task's thread.
+//! [`encode`] the text that Ironic takes as `configdrive`. Nothing here does I/O; random seeds and the times in an image
+//! come from the operating system. Making and compressing an image is work for a blocking thread, above all the 64 MiB
+//! of vfat.
 //!
 //! ```
 //! # fn main() -> Result<(), configdrive::Error> {
@@ -25,6 +26,7 @@ mod metadata;
 pub mod network;
 mod network_data;
 mod openstack;
+mod spaced;
 pub mod vendordata;
 
 pub use error::Error;

@@ -8,8 +8,9 @@ use std::net::IpAddr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::ser::{CompactFormatter, Formatter};
 use serde_json::{Map, Value};
+
+use crate::spaced::spaced;
 
 /// All VIFs of one instance, in the order in which they were requested.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -332,56 +333,6 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + DeserializeOwned>(fro
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
-/// JSON with a blank after each comma and colon and in ASCII only, as Python writes it: Ironic keeps some of these texts
-/// as they are, and a database whose character set ends at U+FFFF must be able to store them.
-fn spaced<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
-    let mut text = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spaced))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-struct Spaced;
-
-impl Formatter for Spaced {
-    fn begin_array_value<W: std::io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: std::io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: std::io::Write + ?Sized>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        CompactFormatter.begin_object_value(writer)?;
-        writer.write_all(b" ")
-    }
-
-    fn write_string_fragment<W: std::io::Write + ?Sized>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> std::io::Result<()> {
-        for character in fragment.chars() {
-            if character.is_ascii() {
-                writer.write_all(&[character as u8])?;
-            } else {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -428,15 +379,6 @@ mod tests {
             r#"[{"address": "10.0.0.5", "type": "fixed", "version": 4, "meta": {}, "floating_ips": [{"address": "1.2.3.4", "type": "floating", "version": 4, "meta": {}}]}]"#
         );
         assert_eq!(NetworkInfo::default().floating_ips_text().unwrap(), "[]");
-    }
-
-    #[test]
-    fn the_text_is_ascii_as_python_writes_it() {
-        let network = Network { label: Some("Büro 😀 \"a\"".to_owned()), ..Network::default() };
-        let info = NetworkInfo(vec![Vif { network: Some(network), ..Vif::new("p1") }]);
-        let text = info.to_text().unwrap();
-        assert!(text.contains(r#""label": "B\u00fcro \ud83d\ude00 \"a\"""#), "{text}");
-        assert_eq!(NetworkInfo::from_text(&text).unwrap(), info);
     }
 
     #[test]
