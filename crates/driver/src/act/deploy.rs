@@ -1,0 +1,152 @@
+//! Deploying: the calls.
+
+use openstack::ironic::{Node, ProvisionState, ProvisionTarget};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ironic, Setback, is_bad_image};
+use crate::{
+    ConfigDrive, Error, Next,
+    deploy::{Seen, Step, Wanted, decide},
+    drive::{Named, Operation},
+};
+
+/// What Ironic's validation must find usable, as Nova asks.
+const VALIDATED: [&str; 3] = ["deploy", "power", "storage"];
+
+/// The operation.
+pub(crate) struct Deploy<'a> {
+    pub(crate) ironic: Ironic,
+    pub(crate) wanted: Wanted,
+    pub(crate) config_drive: &'a dyn ConfigDrive,
+    pub(crate) cancel: &'a CancellationToken,
+    /// The config drive, from when it is built until Ironic has it.
+    pub(crate) built: Option<Option<SecretString>>,
+    pub(crate) valid: bool,
+    pub(crate) asked: bool,
+}
+
+impl Named for Step {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Describe(_) => "describe",
+            Self::RemoveTarget(_) => "remove_volume_target",
+            Self::AddTarget(_) => "add_volume_target",
+            Self::Validate => "validate",
+            Self::Deploy => "deploy",
+        }
+    }
+}
+
+impl Operation for Deploy<'_> {
+    const NAME: &'static str = "deploy";
+    type Seen = Seen;
+    type Step = Step;
+
+    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+        let node = match fresh {
+            Some(node) => Some(node),
+            None => self.ironic.node(self.wanted.node).await?,
+        };
+        let mut seen = Seen { node, targets: Vec::new(), valid: self.valid, asked: self.asked };
+        if !self.wanted.targets.is_empty() && matches!(self.decide(&seen), Next::Act(_)) {
+            seen.targets = self.ironic.client.volume_targets(&self.ironic.caller, self.wanted.node).await?;
+        }
+        Ok(seen)
+    }
+
+    fn decide(&self, seen: &Seen) -> Next<Step> {
+        decide(seen, &self.wanted)
+    }
+
+    async fn act(&mut self, step: Step, mut seen: Seen) -> Result<Option<Seen>, Setback> {
+        let Ironic { client, caller } = &self.ironic;
+        match step {
+            Step::Describe(patch) => {
+                seen.node = Some(client.patch_node(caller, self.wanted.node, &patch).await?);
+                self.valid = false;
+                seen.valid = false;
+            }
+            Step::RemoveTarget(target) => {
+                client.delete_volume_target(caller, target).await?;
+                seen.targets.retain(|there| there.uuid != target);
+            }
+            Step::AddTarget(target) => {
+                seen.targets.push(client.create_volume_target(caller, &target).await?);
+            }
+            Step::Validate => {
+                self.validate().await?;
+                self.valid = true;
+                seen.valid = true;
+            }
+            Step::Deploy => {
+                let Some(node) = seen.node.as_mut() else { return Ok(None) };
+                self.put(node).await?;
+                self.asked = true;
+                self.built = None;
+                seen.asked = true;
+                // Ironic has changed the state before it answers.
+                node.provision_state = ProvisionState::Deploying;
+                node.target_provision_state = ProvisionState::Active;
+            }
+        }
+        Ok(Some(seen))
+    }
+
+    fn node<'a>(&self, seen: &'a Seen) -> Option<&'a Node> {
+        seen.node.as_ref()
+    }
+}
+
+impl Deploy<'_> {
+    async fn validate(&self) -> Result<(), Setback> {
+        let validation = self.ironic.client.validate(&self.ironic.caller, self.wanted.node).await?;
+        let faults: Vec<String> = VALIDATED
+            .iter()
+            .filter(|interface| !validation.is_ok(interface))
+            .map(|interface| {
+                format!("{interface}: {}", validation.reason(interface).unwrap_or("no reason given"))
+            })
+            .collect();
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Setback::Over(Error::Invalid(format!(
+            "Ironic finds node {} not fit to be deployed for instance {} ({})",
+            self.wanted.node,
+            self.wanted.server.instance,
+            faults.join("; ")
+        ))))
+    }
+
+    async fn put(&mut self, node: &Node) -> Result<(), Setback> {
+        let drive = match &self.built {
+            Some(drive) => drive,
+            None => {
+                let building = self.cancel.run_until_cancelled(self.config_drive.build(node));
+                let drive = building.await.unwrap_or(Err(Error::Cancelled)).map_err(Setback::Over)?;
+                self.built.insert(drive)
+            }
+        };
+        if self.cancel.is_cancelled() {
+            return Err(Setback::Over(Error::Cancelled));
+        }
+        let Ironic { client, caller } = &self.ironic;
+        let put =
+            client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive.as_ref(), None);
+        put.await.map_err(|error| {
+            if is_bad_image(&error) {
+                let text = format!("Ironic refuses the image of the instance: {}", error.message());
+                return Setback::Over(Error::Rejected(text));
+            }
+            match Setback::from(error) {
+                Setback::Over(Error::Remote(error)) => Setback::Over(Error::DeployFailed(format!(
+                    "Ironic refuses to deploy node {}: {}",
+                    node.uuid,
+                    error.message()
+                ))),
+                other => other,
+            }
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! The one loop that runs every operation: observe → decide → act or wait.
+
+use std::{future::Future, time::Duration};
+
+use openstack::ironic::Node;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::{
+    Error, InstanceId, Next, Options,
+    act::Setback,
+    watch::{Place, Watcher},
+};
+
+/// A kind of step, by name for metrics and logs.
+pub(crate) trait Named {
+    /// The name, in the snake case of a metric label.
+    fn name(&self) -> &'static str;
+}
+
+/// An operation on one node: the parts that differ from one to the other.
+///
+/// It may remember what cannot be observed (that Ironic accepted our request) in itself; whatever it remembers must be
+/// something it can do without after a restart.
+pub(crate) trait Operation: Send {
+    /// Its name in metrics and logs.
+    const NAME: &'static str;
+    /// What its decisions look at.
+    type Seen: Send;
+    /// One call.
+    type Step: Named + Send;
+
+    /// Looks. `fresh` is the node where the watcher has just seen it.
+    fn observe(
+        &mut self,
+        fresh: Option<Node>,
+    ) -> impl Future<Output = Result<Self::Seen, openstack::Error>> + Send;
+
+    /// Decides, purely.
+    fn decide(&self, seen: &Self::Seen) -> Next<Self::Step>;
+
+    /// Performs one call. Returns what is seen now as far as the answer tells, or `None` to look again.
+    fn act(
+        &mut self,
+        step: Self::Step,
+        seen: Self::Seen,
+    ) -> impl Future<Output = Result<Option<Self::Seen>, Setback>> + Send;
+
+    /// The node whose change is waited for.
+    fn node<'a>(&self, seen: &'a Self::Seen) -> Option<&'a Node>;
+
+    /// Whether waiting in what is seen is bounded by the same limit as a locked node.
+    fn is_bounded(&self, _seen: &Self::Seen) -> bool {
+        false
+    }
+}
+
+/// What the loop needs beside the operation.
+pub(crate) struct Drive<'a> {
+    pub(crate) watcher: &'a Watcher,
+    pub(crate) options: &'a Options,
+    pub(crate) instance: InstanceId,
+    pub(crate) cancel: &'a CancellationToken,
+}
+
+impl Drive<'_> {
+    /// Runs an operation to its end; returns what was seen there.
+    pub(crate) async fn run<O: Operation>(&self, operation: &mut O) -> Result<O::Seen, Error> {
+        let span = info_span!("operation", operation = O::NAME, instance = %self.instance);
+        self.run_in_span(operation).instrument(span).await
+    }
+
+    async fn run_in_span<O: Operation>(&self, operation: &mut O) -> Result<O::Seen, Error> {
+        let mut limits = Limits::new(self.options, self.instance);
+        let mut known = None;
+        let mut fresh = None;
+        loop {
+            let seen = match known.take() {
+                Some(seen) => seen,
+                None => match self.unless_cancelled(operation.observe(fresh.take())).await? {
+                    Ok(seen) => seen,
+                    Err(error) if error.is_transient() => {
+                        self.pause(limits.away(error)?).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                },
+            };
+            if self.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match operation.decide(&seen) {
+                Next::Done => return Ok(seen),
+                Next::Fail(failure) => {
+                    let error = Error::from(failure);
+                    info!(operation = O::NAME, instance = %self.instance, %error, "operation ended");
+                    return Err(error);
+                }
+                Next::Wait => {
+                    let Some(node) = operation.node(&seen) else { continue };
+                    let place = Place::of(node, self.instance);
+                    let bounded = operation.is_bounded(&seen);
+                    fresh = self.wait(place, bounded, &mut limits).await?;
+                }
+                Next::Act(step) => {
+                    let name = step.name();
+                    let node = operation.node(&seen).map(|node| node.uuid);
+                    // Not raced with the cancellation: a request that is sent is waited for, so that whoever cleans up
+                    // after us does not look before it has taken effect.
+                    let result = operation.act(step, seen).await;
+                    let outcome = result.as_ref().err().map_or("ok", Setback::name);
+                    metrics::counter!("bessemer_driver_steps_total", "operation" => O::NAME, "step" => name, "outcome" => outcome)
+                        .increment(1);
+                    let node = node.map(tracing::field::display);
+                    match result {
+                        Ok(now) => {
+                            info!(operation = O::NAME, step = name, instance = %self.instance, node, "step done");
+                            limits.progress();
+                            known = now;
+                        }
+                        Err(Setback::Over(error)) => {
+                            info!(operation = O::NAME, step = name, instance = %self.instance, node, %error, "step failed");
+                            return Err(error);
+                        }
+                        Err(setback) => {
+                            let pause = limits.setback(name, setback)?;
+                            debug!(operation = O::NAME, step = name, instance = %self.instance, node, outcome, "step put off");
+                            self.pause(pause).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        place: Place,
+        bounded: bool,
+        limits: &mut Limits<'_>,
+    ) -> Result<Option<Node>, Error> {
+        debug!(instance = %self.instance, node = %place.node, state = %place.state, "waiting");
+        let stuck = format!(
+            "Node {} of instance {} stays in state '{}'; ask again when it has left it",
+            place.node, self.instance, place.state
+        );
+        let waiting = self.watcher.wait(place, self.cancel);
+        if !bounded {
+            return waiting.await;
+        }
+        match tokio::time::timeout_at(limits.deadline(), waiting).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::LockedTooLong(stuck)),
+        }
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), Error> {
+        self.unless_cancelled(tokio::time::sleep(pause)).await
+    }
+
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        self.cancel.run_until_cancelled(work).await.ok_or(Error::Cancelled)
+    }
+}
+
+/// How often and how long an operation puts up with setbacks.
+struct Limits<'a> {
+    options: &'a Options,
+    /// 0.75 … 1.25, different for each instance, so that not all come back at the same moment after an outage.
+    spread: f32,
+    refusals: u32,
+    refused: Option<&'static str>,
+    outage: Option<(Instant, u32)>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Limits<'a> {
+    fn new(options: &'a Options, instance: InstanceId) -> Self {
+        let spread = 0.75 + f32::from(instance.0.as_bytes()[15]) / 510.0;
+        Self { options, spread, refusals: 0, refused: None, outage: None, deadline: None }
+    }
+
+    /// A step succeeded.
+    fn progress(&mut self) {
+        (self.refusals, self.refused, self.outage, self.deadline) = (0, None, None, None);
+    }
+
+    /// When bounded waiting ends, counted from its first moment.
+    fn deadline(&mut self) -> Instant {
+        let limit = self.options.lock_limit();
+        *self.deadline.get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    fn setback(&mut self, step: &'static str, setback: Setback) -> Result<Duration, Error> {
+        match setback {
+            Setback::Away(error) => self.away(error),
+            Setback::Over(error) => Err(error),
+            Setback::Refused(error) => {
+                if self.refused.replace(step) == Some(step) {
+                    return Err(error.into());
+                }
+                Ok(self.options.api_retry_interval)
+            }
+            Setback::Busy(error) => {
+                self.outage = None;
+                self.refusals += 1;
+                if self.refusals > self.options.api_max_retries {
+                    let text = format!("Gave up on a busy node after {} attempts: {error}", self.refusals);
+                    return Err(Error::LockedTooLong(text));
+                }
+                Ok(self.options.api_retry_interval)
+            }
+        }
+    }
+
+    fn away(&mut self, error: openstack::Error) -> Result<Duration, Error> {
+        let (since, tries) = self.outage.get_or_insert_with(|| (Instant::now(), 0));
+        if since.elapsed() >= self.options.patience {
+            return Err(error.into());
+        }
+        if *tries == 0 {
+            warn!(%error, "Ironic is away; trying again");
+        }
+        let pause = Duration::from_secs(1 << (*tries).min(4)).min(LONGEST_PAUSE);
+        *tries += 1;
+        Ok(pause.mul_f32(self.spread))
+    }
+}
+
+/// Longest pause between two attempts while Ironic is away.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);

@@ -1,0 +1,228 @@
+//! The way in: a handle on Ironic with one function for each operation.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use openstack::{
+    Caller,
+    ironic::{Client, NewVolumeTarget, Node, NodeQuery, Port, ProvisionState},
+};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Error, InstanceId, NodeId, Server,
+    act::{Deploy, Ironic, Release, Reserve, TearDown, Vifs},
+    deploy,
+    drive::Drive,
+    reserve, vifs,
+    watch::{Source, Watcher},
+};
+
+/// How patient the driver is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How often a call to a locked node is repeated (`[ironic] api_max_retries`).
+    pub api_max_retries: u32,
+    /// The pause before each repetition (`[ironic] api_retry_interval`).
+    pub api_retry_interval: Duration,
+    /// How long Ironic may be away before an operation that must call it fails. Waiting for a node has no such limit.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            api_max_retries: 60,
+            api_retry_interval: Duration::from_secs(2),
+            patience: Duration::from_mins(15),
+        }
+    }
+}
+
+impl Options {
+    /// How long a node may stay locked.
+    pub(crate) fn lock_limit(&self) -> Duration {
+        self.api_retry_interval * self.api_max_retries
+    }
+}
+
+/// Makes the config drive of a deployment.
+#[async_trait]
+pub trait ConfigDrive: Send + Sync {
+    /// The gzipped and base64 encoded image, or `None` for a deployment without. Called when the node is about to be
+    /// deployed, and not at all where it is being deployed already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConfigDrive`], or whatever the deployment shall end with.
+    async fn build(&self, node: &Node) -> Result<Option<SecretString>, Error>;
+}
+
+/// A deployment that is wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    /// The node, reserved for the server's instance.
+    pub node: NodeId,
+    /// The server.
+    pub server: Server,
+    /// Volumes for the node to connect to.
+    pub volume_targets: Vec<NewVolumeTarget>,
+}
+
+/// The Ironic driver. A cheap handle.
+///
+/// Every operation may be started again after it was cut off anywhere, and goes on from what it finds; none may run twice at
+/// the same time for one instance. [`Driver::run_watcher`] must be running for an operation that waits to end.
+#[derive(Clone)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    options: Options,
+    watcher: Watcher,
+}
+
+#[async_trait]
+impl Source for Client {
+    async fn nodes_in(&self, state: &ProvisionState) -> Result<Vec<Node>, openstack::Error> {
+        let query = NodeQuery {
+            fields: &["uuid", "instance_uuid", "provision_state", "target_provision_state"],
+            provision_state: Some(state.clone()),
+            ..NodeQuery::default()
+        };
+        self.nodes(&Caller::default(), &query).await
+    }
+
+    async fn node(&self, node: NodeId) -> Result<Option<Node>, openstack::Error> {
+        Ironic::new(self, &Caller::default()).node(node).await
+    }
+}
+
+impl Driver {
+    /// A driver on this Ironic.
+    pub fn new(client: Client, options: Options) -> Self {
+        let watcher = Watcher::new(client.clone());
+        Self { shared: Arc::new(Shared { client, options, watcher }) }
+    }
+
+    /// Watches for everybody, until shut down.
+    pub async fn run_watcher(&self, shutdown: CancellationToken) {
+        self.shared.watcher.run(shutdown).await;
+    }
+
+    /// The watcher, to be poked by those who hear of a node's change.
+    pub fn watcher(&self) -> &Watcher {
+        &self.shared.watcher
+    }
+
+    /// A node.
+    pub async fn node(&self, caller: &Caller, node: NodeId) -> Result<Node, openstack::Error> {
+        self.shared.client.node(&caller.as_own(), node, &[]).await
+    }
+
+    /// The node that carries an instance; `None` if there is none.
+    pub async fn node_of(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+    ) -> Result<Option<Node>, openstack::Error> {
+        self.ironic(caller).node_of(instance).await
+    }
+
+    /// Nodes.
+    pub async fn nodes(&self, caller: &Caller, query: &NodeQuery) -> Result<Vec<Node>, openstack::Error> {
+        self.shared.client.nodes(&caller.as_own(), query).await
+    }
+
+    /// The client, for reads that are not the driver's business: ports, port groups, volume connectors.
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// A node's ports, in detail.
+    pub async fn ports(&self, caller: &Caller, node: NodeId) -> Result<Vec<Port>, openstack::Error> {
+        self.shared.client.ports(&caller.as_own(), node, true).await
+    }
+
+    /// Reserves a node for an instance. A node that is the instance's already is fine, in any provision state.
+    pub async fn reserve(&self, caller: &Caller, node: NodeId, instance: InstanceId) -> Result<Node, Error> {
+        let wanted = reserve::Wanted { node, instance };
+        let mut operation = Reserve { ironic: self.ironic(caller), wanted };
+        let seen = self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+    }
+
+    /// Attaches VIFs to a node, in this order; those that are attached already are left alone.
+    pub async fn attach_vifs(&self, caller: &Caller, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
+        self.vifs(caller, node, vifs::Wanted::Attached(vifs.to_vec())).await
+    }
+
+    /// Detaches VIFs from a node; those that are not attached are fine.
+    pub async fn detach_vifs(&self, caller: &Caller, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
+        self.vifs(caller, node, vifs::Wanted::Detached(vifs.to_vec())).await
+    }
+
+    /// Deploys a reserved node and waits until it is `active`; returns it then. On an error nothing is undone:
+    /// [`Driver::tear_down`] cleans up whatever the state.
+    pub async fn deploy(
+        &self,
+        caller: &Caller,
+        deployment: &Deployment,
+        config_drive: &dyn ConfigDrive,
+        cancel: &CancellationToken,
+    ) -> Result<Node, Error> {
+        let Deployment { node, server, volume_targets } = deployment.clone();
+        let instance = server.instance;
+        let wanted = deploy::Wanted { node, server, targets: volume_targets };
+        let mut operation = Deploy {
+            ironic: self.ironic(caller),
+            wanted,
+            config_drive,
+            cancel,
+            built: None,
+            valid: false,
+            asked: false,
+        };
+        let seen = self.drive(instance, cancel).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+    }
+
+    /// Frees the node that carries an instance, whatever its state, and returns it as it was seen last; `None` if no node
+    /// carries the instance. The node is looked for first where the hint says.
+    pub async fn tear_down(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+        hint: Option<NodeId>,
+    ) -> Result<Option<Node>, Error> {
+        let mut operation = TearDown::new(self.ironic(caller), instance, hint);
+        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+        Ok(operation.into_last())
+    }
+
+    /// Releases a node that was reserved for an instance and never deployed: volume targets and VIFs go, the reservation last. A node that
+    /// is not the instance's is left alone; one that carries a deployment is an [`Error::Deployed`].
+    pub async fn release(&self, caller: &Caller, instance: InstanceId, node: NodeId) -> Result<(), Error> {
+        let mut operation = Release { ironic: self.ironic(caller), node, instance, refused: BTreeSet::new() };
+        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+        Ok(())
+    }
+
+    async fn vifs(&self, caller: &Caller, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {
+        let mut operation = Vifs { ironic: self.ironic(caller), node, wanted };
+        self.drive(InstanceId(node.0), &CancellationToken::new()).run(&mut operation).await?;
+        Ok(())
+    }
+
+    fn ironic(&self, caller: &Caller) -> Ironic {
+        Ironic::new(&self.shared.client, caller)
+    }
+
+    fn drive<'a>(&'a self, instance: InstanceId, cancel: &'a CancellationToken) -> Drive<'a> {
+        Drive { watcher: &self.shared.watcher, options: &self.shared.options, instance, cancel }
+    }
+}

@@ -1,0 +1,120 @@
+//! Reserving a node: writing the instance's uuid on it, so that nobody else takes it.
+//!
+//! Conditions as in `prepare_for_spawn` of Nova's driver.
+
+use openstack::ironic::{Node, PowerState, ProvisionState};
+
+use crate::{Failure, InstanceId, Next, NodeId};
+
+/// What reserving looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The node; `None` if Ironic does not have it.
+    pub node: Option<Node>,
+}
+
+/// What is wanted: this node for this instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The node.
+    pub node: NodeId,
+    /// The instance.
+    pub instance: InstanceId,
+}
+
+/// The only step: `PATCH` of `/instance_uuid`, which Ironic refuses if the node has another instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write the instance's uuid.
+    Reserve,
+}
+
+/// The next step. A node that is ours already is done in any provision state: the operation that follows looks at the state.
+pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
+    let id = wanted.node;
+    let unavailable =
+        |why: String| Next::Fail(Failure::Unavailable(format!("Node {id} is not available: {why}")));
+    let Some(node) = &seen.node else {
+        return unavailable("Ironic does not have it".into());
+    };
+    match node.instance_uuid {
+        Some(instance) if instance == wanted.instance.0 => return Next::Done,
+        Some(other) => return unavailable(format!("it belongs to instance {other}")),
+        None => {}
+    }
+    if node.maintenance {
+        return unavailable("it is in maintenance".into());
+    }
+    if matches!(node.power_state, PowerState::NoState | PowerState::Error) {
+        return unavailable(format!("its power state is {}", node.power_state));
+    }
+    match node.provision_state {
+        // Releases before Kilo wrote no state for `available`.
+        ProvisionState::Available | ProvisionState::NoState => Next::Act(Step::Reserve),
+        ref other => unavailable(format!("its provision state is '{other}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::act::tests::states;
+
+    fn wanted() -> Wanted {
+        Wanted { node: NodeId(Uuid::from_u128(1)), instance: InstanceId(Uuid::from_u128(2)) }
+    }
+
+    fn free() -> Node {
+        Node {
+            provision_state: ProvisionState::Available,
+            power_state: PowerState::Off,
+            ..Node::new(wanted().node)
+        }
+    }
+
+    fn on(node: Node) -> Next<Step> {
+        decide(&Seen { node: Some(node) }, &wanted())
+    }
+
+    #[test]
+    fn only_an_available_node_is_reserved() {
+        for state in states() {
+            let next = on(Node { provision_state: state.clone(), ..free() });
+            if matches!(state, ProvisionState::Available | ProvisionState::NoState) {
+                assert_eq!(next, Next::Act(Step::Reserve), "{state}");
+            } else {
+                assert!(matches!(next, Next::Fail(Failure::Unavailable(_))), "{state}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_ours_is_done_in_every_state() {
+        for state in states() {
+            let ours = Node {
+                provision_state: state,
+                instance_uuid: Some(wanted().instance.0),
+                maintenance: true,
+                ..free()
+            };
+            assert_eq!(on(ours), Next::Done);
+        }
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_had_says_why() {
+        let cases = [
+            (Node { instance_uuid: Some(Uuid::from_u128(9)), ..free() }, "belongs to instance"),
+            (Node { maintenance: true, ..free() }, "maintenance"),
+            (Node { power_state: PowerState::NoState, ..free() }, "power state is none"),
+            (Node { power_state: PowerState::Error, ..free() }, "power state is error"),
+        ];
+        for (node, why) in cases {
+            let Next::Fail(Failure::Unavailable(text)) = on(node) else { panic!("{why}") };
+            assert!(text.contains(why), "{text}");
+        }
+        assert!(matches!(decide(&Seen { node: None }, &wanted()), Next::Fail(Failure::Unavailable(_))));
+    }
+}
