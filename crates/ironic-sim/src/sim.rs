@@ -1,6 +1,7 @@
 //! The handle that tests, benchmarks and the demo hold: set up, watch, disturb.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,6 +109,12 @@ pub struct Sim {
     engine: Arc<Engine>,
     #[expect(dead_code, reason = "dropping it stops the server")]
     server: Arc<Server>,
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sim").field("url", &self.url()).finish_non_exhaustive()
+    }
 }
 
 struct Server(JoinHandle<()>);
@@ -285,7 +292,7 @@ impl Sim {
         self.fail(node, State::Deploying, error);
     }
 
-    /// The next clean of the node fails: `clean failed`, in maintenance.
+    /// The next clean of the node fails: `clean failed`, in maintenance, as when a clean step was running.
     pub fn fail_clean(&self, node: Uuid, error: &str) {
         self.fail(node, State::Cleaning, error);
     }

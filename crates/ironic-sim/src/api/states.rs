@@ -48,7 +48,7 @@ pub(super) fn provision(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
     let configdrive = cx.req.body.get("configdrive").filter(|v| !v.is_null()).cloned();
     if configdrive.is_some() && !matches!(verb, Verb::Deploy | Verb::Rebuild) {
         return Err(Refusal::invalid(
-            "Adding a config drive is only supported when setting provision state to active or rebuild",
+            "Adding a config drive is only supported when setting provision state to active, rebuild",
         ));
     }
     let password = cx.req.text("rescue_password");

@@ -117,3 +117,17 @@ async fn the_console_is_switched() {
     assert_eq!(client.ask("PUT", &path, json!({"enabled": true})).await.0, 202);
     assert_eq!(client.get(&path).await["console_info"]["type"], "vnc");
 }
+
+#[tokio::test]
+async fn the_next_link_forgets_the_state_filter_as_ironics_does() {
+    let sim = Sim::builder().max_limit(2).start().await;
+    sim.enroll(3);
+    let page = Client::of(&sim).get("/nodes?provision_state=available&associated=false&fields=uuid").await;
+    let last = &page["nodes"][1]["uuid"];
+    let expected = format!(
+        "{}/v1/nodes?sort_key=id&sort_dir=asc&fields=uuid&limit=2&marker={}",
+        sim.url(),
+        last.as_str().unwrap()
+    );
+    assert_eq!(page["next"], json!(expected));
+}
