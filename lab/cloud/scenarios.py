@@ -1,0 +1,167 @@
+"""The stories that are told once with stock nova-compute and again with Bessemer. Each gives what was observed, made comparable."""
+import time
+
+from cloud import furnish, nodes, observe, servers
+from cloud.api import ironic, neutron, nova, placement, wait_for
+
+FRAGILE = ('fragile-0000', 'fragile-0001')
+
+
+def fragile():
+    """Nodes whose ramdisk never calls back, so that Ironic gives up each deploy after its timeout."""
+    return [nodes.Wanted(name, resource_class='fragile', more=dict(deploy_interface='custom-agent')) for name in FRAGILE]
+
+
+def offered(count, resource_class='CUSTOM_BAREMETAL'):
+    """Waits until Placement offers at least `count` free nodes of a class."""
+    def there():
+        found = placement().get('/allocation_candidates', resources=f'{resource_class}:1')['allocation_requests']
+        return len(found) >= count
+    wait_for(f'{count} free nodes of {resource_class} in Placement', there, 150, 0.5)
+
+
+def node_settled(node, seconds=120):
+    """Waits until a node is available again and free."""
+    def settled():
+        now = ironic().get(f'/v1/nodes/{node}')
+        return now if now['provision_state'] == 'available' and now['instance_uuid'] is None and not now['reservation'] else None
+    return wait_for(f'node {node} available', settled, seconds)
+
+
+def life(name='lab-life', **more):
+    """A server with everything that travels in a config drive, to ACTIVE and back to nothing."""
+    server = servers.create(name, **more)
+    servers.wait_status(server, 'ACTIVE')
+    settle(server)
+    node, names = servers.node_of(server)['uuid'], observe.names_of(server)
+    story = dict(created=observe.actions(server, names), active=observe.server(server))
+    servers.delete(server)
+    servers.wait_gone(server)
+    node_settled(node)
+    return story | dict(deleted=observe.actions(server, names), left=observe.leftovers(server, node), buried=observe.buried(server, names))
+
+
+def bare():
+    """A server with no network, no config drive, no key."""
+    return life('lab-bare', networks='none', config_drive=False, key_name=None, user_data=None, metadata=None, personality=None)
+
+
+def own_port():
+    """A server on a port that its user made and keeps."""
+    port = neutron().post('/v2.0/ports', dict(port=dict(network_id=furnish.network(), name='lab-own-port')))['port']['id']
+    try:
+        story = life('lab-own-port', networks=[dict(port=port)])
+        kept = observe.port(neutron().get(f'/v2.0/ports/{port}')['port'])
+        return story | dict(kept=observe.comparable(kept, {port: '<port>', furnish.network(): '<network>'}))
+    finally:
+        neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
+
+
+def interrupted(name='lab-interrupted'):
+    """A server that is deleted while its node waits for the ramdisk."""
+    offered(1, 'CUSTOM_FRAGILE')
+    server = servers.create(name, flavor='bm.fragile')
+    node = wait_for('the node waits for its ramdisk', lambda: _waiting(server), 60)
+    names = observe.names_of(server)
+    servers.delete(server)
+    servers.wait_gone(server)
+    node_settled(node)
+    return dict(actions=observe.actions(server, names), left=observe.leftovers(server, node), buried=observe.buried(server, names))
+
+
+def settle(server, quiet=1.5):
+    """Waits until the server's network information has been quiet for a while: Neutron's events change it after ACTIVE."""
+    def stamp():
+        return observe.network_stamp(server)
+    last, since = stamp(), time.monotonic()
+    while time.monotonic() - since < quiet:
+        time.sleep(0.25)
+        now = stamp()
+        if now != last:
+            last, since = now, time.monotonic()
+
+
+def exhausted(name='lab-exhausted'):
+    """A server for which every node fails to deploy: ERROR with the fault."""
+    offered(2, 'CUSTOM_FRAGILE')
+    server = servers.create(name, flavor='bm.fragile')
+    failed = servers.wait_status(server, 'ERROR', 180)
+    names = observe.names_of(server)
+    story = dict(fault={key: failed['fault'].get(key) for key in ('code', 'message')}, actions=observe.actions(server, names),
+                 vm_state=failed['OS-EXT-STS:vm_state'], node=servers.node_of(server), ports=len(servers.ports_of(server)),
+                 host=failed['OS-EXT-SRV-ATTR:host'], hypervisor=failed['OS-EXT-SRV-ATTR:hypervisor_hostname'],
+                 allocations=placement().get(f'/allocations/{server}')['allocations'])
+    servers.delete(server)
+    servers.wait_gone(server)
+    for name in FRAGILE:
+        node_settled(name)
+    return observe.comparable(story, names) | dict(deleted=observe.actions(server, names), left=[observe.leftovers(server, name) for name in FRAGILE])
+
+
+def rescheduled(name='lab-rescheduled'):
+    """A server whose first node fails to deploy and whose second does it."""
+    offered(2, 'CUSTOM_FRAGILE')
+    server = servers.create(name, flavor='bm.fragile')
+    first = wait_for('the first node waits for its ramdisk', lambda: _waiting(server), 60)
+    second = next(name for name in FRAGILE if name != first)
+    nodes.patiently(ironic().patch, f'/v1/nodes/{second}', [dict(op='replace', path='/deploy_interface', value='fake')])
+    try:
+        servers.wait_status(server, 'ACTIVE', 180)
+        settle(server)
+        names = observe.names_of(server)
+        story = dict(on_the_second=servers.node_of(server)['name'] == second, actions=observe.actions(server, names), active=observe.server(server),
+                     first=observe.leftovers(server, first) | dict(ports=None, allocations=None))
+        servers.delete(server)
+        servers.wait_gone(server)
+        node_settled(second)
+    finally:
+        nodes.patiently(ironic().patch, f'/v1/nodes/{second}', [dict(op='replace', path='/deploy_interface', value='custom-agent')])
+    return story
+
+
+def _waiting(server):
+    node = servers.node_of(server)
+    return node['name'] if node and node['provision_state'] == 'wait call-back' else None
+
+
+# What the Ironic driver cannot do: the action's name in the API and its body.
+REFUSED = {
+    'pause': dict(pause=None),
+    'suspend': dict(suspend=None),
+    'createImage': dict(createImage=dict(name='lab-refused')),
+    'changePassword': dict(changePassword=dict(adminPass='labpw-new')),
+    'os-getConsoleOutput': {'os-getConsoleOutput': dict(length=10)},
+    'migrate': dict(migrate=None),
+}
+
+
+def refused(name='lab-refused'):
+    """What a user is told who asks for something that bare metal does not do, and how the server stands afterwards."""
+    server = servers.create(name)
+    servers.wait_status(server, 'ACTIVE')
+    names, story = observe.names_of(server), {}
+    for action, body in REFUSED.items():
+        answer = servers.answer_of(servers.act, server, **body)
+        story[action] = dict(answer=answer, after=_after(server), recorded=observe.actions(server, names)[-1])
+    story['diagnostics'] = dict(answer=servers.answer_of(nova().get, f'/servers/{server}/diagnostics'), after=_after(server))
+    story['serial console'] = dict(answer=servers.answer_of(nova().post, f'/servers/{server}/remote-consoles', dict(remote_console=dict(protocol='serial', type='serial'))), after=_after(server))
+    servers.delete(server)
+    servers.wait_gone(server)
+    return observe.comparable(story, names)
+
+
+def _after(server):
+    """The server's state once no task is going on."""
+    def quiet():
+        now = servers.show(server)
+        return now if now['OS-EXT-STS:task_state'] is None else None
+    time.sleep(0.5)
+    now = wait_for('no task', quiet, 60)
+    time.sleep(0.5)
+    return dict(status=now['status'], vm_state=now['OS-EXT-STS:vm_state'])
+
+
+def prepare(count=5):
+    """The nodes that the stories need."""
+    furnish.everything()
+    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile())

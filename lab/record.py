@@ -1,0 +1,29 @@
+"""Tells every story with stock nova-compute and keeps what it did in lab/stock. Run by lab/record-stock, which prepares the cloud."""
+import sys
+import time
+
+from cloud import golden, nodes, observe, scenarios
+
+
+def picture():
+    """The machines as stock shows them, once each wanted one has been reported."""
+    scenarios.offered(5)
+    scenarios.offered(2, 'CUSTOM_FRAGILE')
+    time.sleep(3)
+    return observe.picture([each.name for each in nodes.plain(5) + nodes.odd()])
+
+
+STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, 'own-port': scenarios.own_port,
+           'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
+           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled}
+
+
+def main(names):
+    for name in names or STORIES:
+        start = time.monotonic()
+        golden.save(name, STORIES[name]())
+        print(f'{name:14} {time.monotonic() - start:6.1f} s', flush=True)
+
+
+if __name__ == '__main__':
+    main(sys.argv[1:])
