@@ -186,7 +186,7 @@ pub enum Expect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlockDevice {
     /// The control plane's own form of the record; goes back as it came, with the changed fields.
-    pub origin: serde_json::Value,
+    pub origin: crate::request::Origin,
     pub id: uuid::Uuid,
     /// `image`, `volume`, `snapshot` or `blank`.
     pub source: String,

@@ -8,6 +8,16 @@ use uuid::Uuid;
 
 use crate::instance::{BlockDevice, Instance};
 
+/// The control plane's own form of something. It may hold secrets (passwords, user data, tokens) and is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin(pub Value);
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Origin(..)")
+    }
+}
+
 /// A file that the user wants on the machine.
 #[derive(Clone, Debug)]
 pub struct InjectedFile {
@@ -62,7 +72,7 @@ pub struct BuildRequest {
     /// Whether the control plane wants the request back when this node fails it.
     pub may_reschedule: bool,
     /// The control plane's own form of the request; goes back with a reschedule and into the journal.
-    pub origin: Value,
+    pub origin: Origin,
 }
 
 /// A request to end a server, as it reached us.
@@ -72,5 +82,5 @@ pub struct DeleteRequest {
     pub instance: Instance,
     pub block_devices: Vec<BlockDevice>,
     /// The control plane's own form of the request; goes into the journal.
-    pub origin: Value,
+    pub origin: Origin,
 }

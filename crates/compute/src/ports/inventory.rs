@@ -95,6 +95,9 @@ pub trait Placement: Send + Sync {
     /// use by others stays, and that is no error.
     async fn remove(&self, node: NodeId, instances: &[InstanceId]) -> Result<()>;
 
+    /// The nodes that an instance holds.
+    async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>>;
+
     /// Deletes what an instance holds; no error when it holds nothing.
     async fn release(&self, context: &RequestContext, instance: InstanceId) -> Result<()>;
 }

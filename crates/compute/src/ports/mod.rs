@@ -5,12 +5,14 @@ mod events;
 mod instances;
 mod inventory;
 mod networks;
+mod vendor_data;
 mod volumes;
 
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Fault, Instances};
 pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
+pub use vendor_data::{VendorData, VendorDataSource};
 pub use volumes::Volumes;
 
 use driver::InstanceId;

@@ -1,7 +1,7 @@
 //! The port to the volume service.
 
 use async_trait::async_trait;
-use openstack::ironic::VolumeTarget;
+use openstack::ironic::NewVolumeTarget;
 use oslo::context::RequestContext;
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ pub trait Volumes: Send + Sync {
         instance: &Instance,
         devices: &mut [BlockDevice],
         connector: &Value,
-    ) -> Result<Vec<VolumeTarget>>;
+    ) -> Result<Vec<NewVolumeTarget>>;
 
     /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. Errors are logged and
     /// do not stop the rest.

@@ -1,0 +1,167 @@
+//! The config drive of a build: gathers what its files are made of, and makes the image (`nova-wire/08`).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use configdrive::{File, Metadata};
+use openstack::ironic::Node;
+use oslo::context::RequestContext;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Build, server};
+use crate::instance::{BlockDevice, Instance};
+use crate::manager::{Inner, caller};
+use crate::request::InjectedFile;
+
+/// Makes the config drive when the deployment is about to be asked for.
+pub(super) struct Drive {
+    manager: Arc<Inner>,
+    context: RequestContext,
+    instance: Instance,
+    image: Option<uuid::Uuid>,
+    admin_password: Option<SecretString>,
+    injected_files: Vec<InjectedFile>,
+    block_devices: Vec<BlockDevice>,
+}
+
+impl Drive {
+    pub(super) fn new(build: &Build) -> Self {
+        let request = &build.request;
+        Self {
+            manager: build.manager.clone(),
+            context: request.context.clone(),
+            instance: build.instance.clone(),
+            image: request.image_id,
+            admin_password: request.admin_password.clone(),
+            injected_files: request.injected_files.clone(),
+            block_devices: request.block_devices.clone(),
+        }
+    }
+
+    async fn metadata(&self, node: &Node) -> Result<Metadata, String> {
+        let ports = &self.manager.ports;
+        let options = &self.manager.options.build.config_drive;
+        let caller = caller(&self.context);
+        let node_ports = ports.driver.ports(&caller, node.uuid).await.map_err(|e| e.to_string())?;
+        let groups =
+            ports.driver.client().port_groups(&caller, node.uuid).await.map_err(|e| e.to_string())?;
+        let vendor_data = ports
+            .vendor_data
+            .vendor_data(&self.context, &self.instance, self.image)
+            .await
+            .map_err(|e| e.to_string())?;
+        let security_groups =
+            ports.networks.security_group_names(&self.instance).await.map_err(|e| e.to_string())?;
+        let instance = &self.instance;
+        Ok(Metadata {
+            display_name: Some(instance.display_name.clone()),
+            meta: instance.metadata.clone(),
+            launch_index: instance.launch_index,
+            availability_zone: instance.availability_zone.clone(),
+            project_id: Some(instance.project_id.clone()),
+            reservation_id: instance.reservation_id.clone(),
+            flavor_name: instance.flavor.name.clone(),
+            key_name: instance.key_name.clone(),
+            key_data: instance.key_data.clone(),
+            keypair: instance.keypair.as_ref().map(|key| configdrive::KeyPair {
+                name: key.name.clone(),
+                kind: key.kind.clone(),
+                public_key: key.public_key.clone(),
+            }),
+            ec2_ids: configdrive::Ec2Ids {
+                instance: instance.ec2_ids.instance_id.clone(),
+                ami: instance.ec2_ids.ami_id.clone(),
+                kernel: instance.ec2_ids.kernel_id.clone(),
+                ramdisk: instance.ec2_ids.ramdisk_id.clone(),
+            },
+            security_groups,
+            root_device_name: instance.root_device_name.clone(),
+            default_ephemeral_device: instance.default_ephemeral_device.clone(),
+            default_swap_device: instance.default_swap_device.clone(),
+            block_devices: self.block_devices.iter().filter(|d| server::is_listed(d)).map(listed).collect(),
+            user_data: self.user_data()?,
+            injected_files: self.injected_files()?,
+            admin_password: self.admin_password.clone(),
+            network_info: instance.network.clone(),
+            ports: node_ports
+                .iter()
+                .map(|port| configdrive::NodePort {
+                    uuid: port.uuid,
+                    address: port.address.clone(),
+                    port_group: port.portgroup_uuid,
+                    vif: configdrive::vif_port_id(&port.internal_info, &port.extra),
+                })
+                .collect(),
+            port_groups: groups
+                .into_iter()
+                .map(|group| configdrive::NodePortGroup {
+                    uuid: group.uuid,
+                    vif: configdrive::vif_port_id(&group.internal_info, &group.extra),
+                    address: group.address,
+                    mode: group.mode,
+                    properties: group.properties,
+                })
+                .collect(),
+            static_vendor_data: vendor_data.fixed,
+            dynamic_vendor_data: vendor_data.dynamic,
+            dhcp_domain: options.dhcp_domain.clone(),
+            skip_versions: options.skip_versions.clone(),
+            inject_network: options.inject_network,
+            ..Metadata::new(instance.id.0, instance.hostname.clone())
+        })
+    }
+
+    fn user_data(&self) -> Result<Option<secrecy::SecretSlice<u8>>, String> {
+        let Some(text) = self.instance.user_data.as_ref() else { return Ok(None) };
+        let bytes = STANDARD
+            .decode(text.expose_secret().trim())
+            .map_err(|_| "the server's user data is not base64".to_owned())?;
+        Ok(Some(bytes.into()))
+    }
+
+    fn injected_files(&self) -> Result<Vec<File>, String> {
+        self.injected_files
+            .iter()
+            .map(|file| {
+                let contents = STANDARD
+                    .decode(file.contents.expose_secret().trim())
+                    .map_err(|_| format!("the contents of the injected file {} are not base64", file.path))?;
+                Ok(File::new(file.path.clone(), contents))
+            })
+            .collect()
+    }
+}
+
+fn listed(device: &BlockDevice) -> configdrive::BlockDevice {
+    configdrive::BlockDevice {
+        device_name: device.device_name.clone(),
+        source_type: device.source.clone(),
+        destination_type: device.destination.clone(),
+        guest_format: device.guest_format.clone(),
+    }
+}
+
+#[async_trait]
+impl driver::ConfigDrive for Drive {
+    async fn build(&self, node: &Node) -> Result<Option<SecretString>, driver::Error> {
+        let options = self.manager.options.build.config_drive.clone();
+        if !server::needs_config_drive(&self.instance, &options) {
+            return Ok(None);
+        }
+        // Making the image is work of ours.
+        let _slot = self.manager.builds.acquire().await.ok();
+        let metadata = self.metadata(node).await.map_err(driver::Error::ConfigDrive)?;
+        let made = tokio::task::spawn_blocking(move || {
+            let files = configdrive::files(&metadata)?;
+            let image = configdrive::build_image(&files, options.format, &options.publisher)?;
+            configdrive::encode(image)
+        });
+        match made.await {
+            Ok(Ok(drive)) => Ok(Some(drive)),
+            Ok(Err(error)) => Err(driver::Error::ConfigDrive(error.to_string())),
+            Err(error) => Err(driver::Error::ConfigDrive(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How a machine presents itself to the volume service: the connector (`nova-wire/09` §3).
+
+use driver::Driver;
+use openstack::Caller;
+use openstack::ironic::{Node, NodeId, VolumeConnector};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::server;
+use crate::instance::Instance;
+
+/// The connector of a node for an instance whose VIFs are attached already.
+pub(super) async fn connector(
+    driver: &Driver,
+    caller: &Caller,
+    node: NodeId,
+    instance: &Instance,
+) -> Result<Value, openstack::Error> {
+    let found = driver.node(caller, node).await?;
+    let connectors = driver.client().volume_connectors(caller, node).await?;
+    let address = match of_kind(&connectors, "ip").next() {
+        Some(address) => Some(address.to_owned()),
+        None => address_of_mac(driver, caller, &connectors, instance)
+            .await?
+            .or_else(|| server::address(&instance.network, None)),
+    };
+    Ok(described(&found, &connectors, address, instance))
+}
+
+/// The fixed address of the VIF behind a connector that names a network card.
+async fn address_of_mac(
+    driver: &Driver,
+    caller: &Caller,
+    connectors: &[VolumeConnector],
+    instance: &Instance,
+) -> Result<Option<String>, openstack::Error> {
+    for mac in of_kind(connectors, "mac") {
+        let groups = driver.client().port_groups_by_address(caller, mac).await?;
+        let ports = driver.client().ports_by_address(caller, mac).await?;
+        let vif = groups
+            .iter()
+            .filter_map(|group| group.vif_id())
+            .chain(ports.iter().filter_map(|port| port.vif_id()))
+            .find_map(|vif| vif.parse::<Uuid>().ok());
+        if let Some(address) = vif.and_then(|vif| server::address(&instance.network, Some(vif))) {
+            return Ok(Some(address));
+        }
+    }
+    Ok(None)
+}
+
+fn described(
+    node: &Node,
+    connectors: &[VolumeConnector],
+    address: Option<String>,
+    instance: &Instance,
+) -> Value {
+    let mut connector = Map::new();
+    match address {
+        Some(address) => {
+            connector.insert("ip".to_owned(), json!(address));
+            connector.insert("host".to_owned(), json!(address));
+        }
+        None => {
+            connector.insert("host".to_owned(), json!(instance.hostname));
+        }
+    }
+    if let Some(initiator) = of_kind(connectors, "iqn").next() {
+        connector.insert("initiator".to_owned(), json!(initiator));
+    }
+    for (kind, key) in [("wwpn", "wwpns"), ("wwnn", "wwnns")] {
+        let names: Vec<_> = of_kind(connectors, kind).collect();
+        if !names.is_empty() {
+            connector.insert(key.to_owned(), json!(names));
+        }
+    }
+    connector.insert("platform".to_owned(), json!(crate::inventory::architecture(node)));
+    connector.insert("os_type".to_owned(), json!("baremetal"));
+    connector.insert("multipath".to_owned(), json!(false));
+    Value::Object(connector)
+}
+
+fn of_kind<'a>(connectors: &'a [VolumeConnector], kind: &'a str) -> impl Iterator<Item = &'a str> {
+    connectors.iter().filter(move |c| c.kind == kind).map(|c| c.connector_id.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{instance, node};
+
+    fn connector(kind: &str, id: &str) -> VolumeConnector {
+        VolumeConnector {
+            uuid: Uuid::nil(),
+            node_uuid: None,
+            kind: kind.to_owned(),
+            connector_id: id.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_machine_presents_the_names_that_it_has() {
+        let connectors = [connector("iqn", "iqn.a"), connector("wwpn", "1"), connector("wwpn", "2")];
+        assert_eq!(
+            described(&node(), &connectors, Some("10.0.0.5".to_owned()), &instance()),
+            json!({"ip": "10.0.0.5", "host": "10.0.0.5", "initiator": "iqn.a", "wwpns": ["1", "2"],
+                   "platform": "x86_64", "os_type": "baremetal", "multipath": false})
+        );
+    }
+
+    #[test]
+    fn a_machine_without_an_address_is_known_by_its_host_name() {
+        let described = described(&node(), &[], None, &instance());
+        assert_eq!(described["host"], "server");
+        assert!(described.get("ip").is_none());
+    }
+}

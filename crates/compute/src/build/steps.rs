@@ -1,0 +1,300 @@
+//! The steps of a build, in the order in which they are taken.
+
+use driver::Deployment;
+use openstack::ironic::{NewVolumeTarget, Node, PowerState};
+use uuid::Uuid;
+
+use super::config_drive::Drive;
+use super::connector::connector;
+use super::failure::Failure;
+use super::{Build, server};
+use crate::instance::{Expect, Home, InstanceUpdate, Power, TaskState, VmState};
+use crate::manager::caller;
+use crate::ports::{self, Event, Phase};
+use crate::request::NetworkRequests;
+
+/// The pauses between tries to allocate networks, in seconds, as stock makes them.
+const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
+impl Build {
+    /// The instance is building here, if nobody else took it meanwhile.
+    pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Building),
+            task_state: Some(None),
+            ..InstanceUpdate::default()
+        };
+        let expect = self.expect(&[Some(TaskState::Scheduling), None]);
+        self.update(update, expect).await?;
+        let announcer = &self.manager.ports.announcer;
+        announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
+        Ok(())
+    }
+
+    /// What Ironic cannot do at all, refused before anything is touched.
+    pub(super) fn refuse_unsupported(&self) -> Result<(), Failure> {
+        let tagged_port = match &self.request.networks {
+            NetworkRequests::These(requests) => requests.iter().any(|request| request.tag.is_some()),
+            _ => false,
+        };
+        let tagged_disk = self.request.block_devices.iter().any(|device| device.tag.is_some());
+        if tagged_port || tagged_disk {
+            return Err(Failure::Abort(
+                "Attempt to boot guest with tagged devices on host that does not support tagging.".to_owned(),
+            ));
+        }
+        if self.instance.has_trusted_certs {
+            return Err(Failure::Abort(
+                "Trusted image certificates provided on host that does not support certificate validation."
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The instance is ours, and on this node.
+    pub(super) async fn claim(&mut self) -> Result<(), Failure> {
+        let (context, node) = (self.request.context.clone(), self.node());
+        let reporter = self.manager.ports.reporter.clone();
+        let record = match reporter.record_of(&context, node).await {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                let reason =
+                    format!("Insufficient compute resources: node {node} is not managed by this service.");
+                return Err(Failure::Reschedule { reason, by_policy: false });
+            }
+            Err(error) => {
+                let reason =
+                    format!("Insufficient compute resources: node {node} cannot be looked at: {error}");
+                return Err(Failure::Reschedule { reason, by_policy: false });
+            }
+        };
+        let mut system_metadata = self.instance.system_metadata.clone();
+        system_metadata.insert("boot_roles".to_owned(), Some(context.roles.join(",")));
+        let host = self.manager.options.host.clone();
+        let update = InstanceUpdate {
+            home: Some(Some(Home { host, node, record })),
+            system_metadata: Some(system_metadata),
+            ..InstanceUpdate::default()
+        };
+        self.update(update, Expect::Anything).await?;
+        if let (Some(group), true) =
+            (&self.request.server_group, self.manager.options.build.check_group_policy)
+        {
+            let instances = &self.manager.ports.instances;
+            match instances.check_group_policy(&context, &self.instance, group).await {
+                Err(ports::Error::Refused { message, .. }) => {
+                    return Err(Failure::Reschedule { reason: message, by_policy: true });
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ports, the node's reservation, VIFs, disks: all that the deployment needs. Answers the volumes that the machine
+    /// connects to.
+    pub(super) async fn prepare(&mut self) -> Result<Vec<NewVolumeTarget>, Failure> {
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Building),
+            task_state: Some(Some(TaskState::Networking)),
+            ..InstanceUpdate::default()
+        };
+        let expect = self.expect(&[None]);
+        self.update(update, expect).await?;
+        self.stop_if_cancelled()?;
+        let (network, reserved) = tokio::join!(self.allocate_networks(), self.reserve());
+        reserved?;
+        let network = network?;
+        let vifs: Vec<Uuid> = network.0.iter().filter_map(|vif| vif.id.parse().ok()).collect();
+        self.save_network(network).await?;
+        self.stop_if_cancelled()?;
+        let context = self.request.context.clone();
+        let driver = self.manager.ports.driver.clone();
+        driver.attach_vifs(&caller(&context), self.node(), &vifs).await.map_err(Failure::of_preparation)?;
+        self.name_disks().await?;
+
+        let mut system_metadata = self.instance.system_metadata.clone();
+        system_metadata.insert("network_allocated".to_owned(), Some("True".to_owned()));
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Building),
+            task_state: Some(Some(TaskState::BlockDeviceMapping)),
+            root_device_name: self.instance.root_device_name.clone(),
+            system_metadata: Some(system_metadata),
+            ..InstanceUpdate::default()
+        };
+        // Stock checks nothing here; a delete that came meanwhile would go unseen.
+        let expect = self.expect(&[Some(TaskState::Networking)]);
+        self.update(update, expect).await?;
+        self.attach_volumes().await
+    }
+
+    async fn reserve(&self) -> Result<(), Failure> {
+        let (driver, context) = (&self.manager.ports.driver, &self.request.context);
+        let reserved = driver.reserve(&caller(context), self.node(), self.instance.id).await;
+        reserved.map(drop).map_err(Failure::of_preparation)
+    }
+
+    async fn allocate_networks(&self) -> Result<configdrive::network::NetworkInfo, Failure> {
+        if self.request.networks == NetworkRequests::None {
+            return Ok(configdrive::network::NetworkInfo::default());
+        }
+        let retries = self.manager.options.build.network_retries;
+        let mut pauses = NETWORK_PAUSES.into_iter().chain(std::iter::repeat(NETWORK_PAUSES[5]));
+        let mut tries = 0;
+        loop {
+            match self.manager.ports.networks.allocate(&self.request, &self.instance).await {
+                Err(error @ ports::Error::Unavailable(_)) if tries < retries => {
+                    tries += 1;
+                    tracing::warn!(%error, tries, "the networks could not be allocated; trying again");
+                    let pause = std::time::Duration::from_secs(pauses.next().unwrap_or(1));
+                    tokio::time::sleep(pause).await;
+                }
+                Err(ports::Error::Unavailable(why) | ports::Error::Refused { message: why, .. }) => {
+                    let text = format!("Failed to allocate the network(s), not rescheduling. {why}");
+                    return Err(Failure::Abort(text));
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    async fn save_network(&mut self, network: configdrive::network::NetworkInfo) -> Result<(), Failure> {
+        let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
+        let instances = self.manager.ports.instances.clone();
+        instances.save_network(&self.request.context, &mut self.instance, network).await?;
+        Ok(())
+    }
+
+    /// Gives every disk the name that the control plane shows for it.
+    async fn name_disks(&mut self) -> Result<(), Failure> {
+        let instances = self.manager.ports.instances.clone();
+        let devices = &mut self.request.block_devices;
+        let named = |device: &crate::instance::BlockDevice| device.device_name.clone();
+        let root = devices
+            .iter()
+            .find(|device| device.is_root())
+            .and_then(named)
+            .or_else(|| self.instance.root_device_name.clone())
+            .unwrap_or_else(|| "/dev/sda".to_owned());
+        let mut taken: Vec<String> = devices.iter().filter_map(named).collect();
+        for device in devices.iter_mut().filter(|device| device.device_name.is_none() && !device.no_device) {
+            let name = if device.is_root() { root.clone() } else { server::next_device(&root, &taken) };
+            instances.save_device_name(&self.request.context, device, &name).await?;
+            taken.push(name);
+        }
+        self.instance.root_device_name = Some(root);
+        Ok(())
+    }
+
+    async fn attach_volumes(&mut self) -> Result<Vec<NewVolumeTarget>, Failure> {
+        if !self.request.block_devices.iter().any(crate::instance::BlockDevice::is_volume) {
+            return Ok(Vec::new());
+        }
+        let ports = self.manager.ports.clone();
+        let context = self.request.context.clone();
+        let presented = connector(&ports.driver, &caller(&context), self.node(), &self.instance).await;
+        let connector =
+            presented.map_err(|error| Failure::Abort(format!("Failure prepping block device. {error}")))?;
+        let attached =
+            ports.volumes.attach(&context, &self.instance, &mut self.request.block_devices, &connector).await;
+        attached.map_err(|error| match Failure::from(error) {
+            Failure::Abort(text) => Failure::Abort(format!("Failure prepping block device. {text}")),
+            other => other,
+        })
+    }
+
+    /// The machine gets its image, and its config drive.
+    pub(super) async fn deploy(&mut self, volumes: Vec<NewVolumeTarget>) -> Result<Node, Failure> {
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Building),
+            task_state: Some(Some(TaskState::Spawning)),
+            default_ephemeral_device: (self.instance.flavor.ephemeral_gb > 0).then(|| "/dev/sda1".to_owned()),
+            ..InstanceUpdate::default()
+        };
+        let expect = self.expect(&[Some(TaskState::BlockDeviceMapping)]);
+        self.update(update, expect).await?;
+        let deployment = Deployment {
+            node: self.node(),
+            server: server::of(&self.instance, &self.request, &self.manager.options)
+                .map_err(|error| Failure::Abort(error.to_string()))?,
+            volume_targets: volumes,
+        };
+        let context = self.request.context.clone();
+        let drive = Drive::new(self);
+        let driver = self.manager.ports.driver.clone();
+        // The slot bounds work of ours; from here on Ironic works.
+        self.permit = None;
+        let deployed = driver.deploy(&caller(&context), &deployment, &drive, &self.cancel).await;
+        deployed.map_err(Failure::of_deployment)
+    }
+
+    /// The server is active.
+    pub(super) async fn finish(&mut self, node: &Node) -> Result<(), Failure> {
+        let mut system_metadata = self.instance.system_metadata.clone();
+        system_metadata.remove("network_allocated");
+        let (access_ip_v4, access_ip_v6) =
+            server::access_addresses(&self.instance, self.manager.options.build.access_network.as_deref());
+        let forced = server::needs_config_drive(&self.instance, &self.manager.options.build.config_drive)
+            && self.instance.config_drive.as_deref().unwrap_or_default().is_empty();
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Active),
+            task_state: Some(None),
+            power: Some(power(&node.power_state)),
+            system_metadata: Some(system_metadata),
+            config_drive: forced.then(|| "True".to_owned()),
+            launched_now: true,
+            access_ip_v4,
+            access_ip_v6,
+            ..InstanceUpdate::default()
+        };
+        let expect = self.expect(&[Some(TaskState::Spawning)]);
+        self.update(update, expect).await?;
+        self.manager.ports.reporter.build_ended(self.node(), true);
+        self.announce_end().await;
+        Ok(())
+    }
+
+    /// Tells everybody who listens that the server is there, and Placement that its node is taken.
+    pub(super) async fn announce_end(&mut self) {
+        let ports = &self.manager.ports;
+        let context = &self.request.context;
+        if let Err(error) = ports.reporter.look_at(context, self.node(), Some(&self.instance)).await {
+            tracing::warn!(%error, "the node could not be reported at once; the next period will");
+        }
+        ports.announcer.instance_changed(context, &self.instance).await;
+        ports.announcer.notify(context, &self.instance, Event::Create, Phase::End).await;
+    }
+
+    /// The ports that the user brought; they outlive the server.
+    pub(super) fn requested_ports(&self) -> Vec<Uuid> {
+        match &self.request.networks {
+            NetworkRequests::These(requests) => {
+                requests.iter().filter_map(|request| request.port_id).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn stop_if_cancelled(&self) -> Result<(), Failure> {
+        if self.cancel.is_cancelled() {
+            return Err(Failure::Superseded("the instance is being deleted".to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, update: InstanceUpdate, expect: Expect) -> Result<(), Failure> {
+        let instances = self.manager.ports.instances.clone();
+        instances.update(&self.request.context, &mut self.instance, update, expect).await?;
+        Ok(())
+    }
+}
+
+/// Ironic's power as the control plane stores it.
+pub(crate) fn power(state: &PowerState) -> Power {
+    match state {
+        PowerState::On => Power::Running,
+        PowerState::Off => Power::Shutdown,
+        _ => Power::NoState,
+    }
+}

@@ -1,0 +1,53 @@
+//! The control plane's picture of the machines: what is wanted (from Ironic's list) against what is known (what was last
+//! written), and only the difference is sent.
+
+mod known;
+mod picture;
+mod reporter;
+mod ring;
+mod usage;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use driver::NodeId;
+use serde::{Deserialize, Serialize};
+
+pub use reporter::{Options, Reporter};
+pub use ring::Ring;
+pub use usage::Usage;
+pub(crate) use wanted::architecture;
+pub use wanted::{Rules, is_available, resource_class, wanted};
+
+/// How much of a resource class a provider has, as Placement keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stock {
+    pub total: u64,
+    pub reserved: u64,
+    pub min_unit: u64,
+    pub max_unit: u64,
+    pub step_size: u64,
+    pub allocation_ratio: f64,
+}
+
+impl Stock {
+    /// One machine; `reserved` when nobody may book it.
+    pub fn machine(reserved: bool) -> Self {
+        Self {
+            total: 1,
+            reserved: u64::from(reserved),
+            min_unit: 1,
+            max_unit: 1,
+            step_size: 1,
+            allocation_ratio: 1.0,
+        }
+    }
+}
+
+/// What Placement should have of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    pub node: NodeId,
+    pub inventory: BTreeMap<String, Stock>,
+    pub traits: BTreeSet<String>,
+}

@@ -1,0 +1,334 @@
+//! What the control plane should know of a node: pure functions of what Ironic says of it (`nova-wire/06` §1, §2).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openstack::ironic::{Node, PowerState, ProvisionState};
+use serde_json::{Map, Value, json};
+
+use super::{Stock, Usage, Wanted};
+use crate::ports::RecordFields;
+
+/// The kinds of image that Nova's Ironic driver declares, with the trait that says so.
+const IMAGE_TYPES: [(&str, &str); 3] = [
+    ("ami", "COMPUTE_IMAGE_TYPE_AMI"),
+    ("qcow2", "COMPUTE_IMAGE_TYPE_QCOW2"),
+    ("raw", "COMPUTE_IMAGE_TYPE_RAW"),
+];
+
+/// Hardware names that Nova knows (`nova/objects/fields.py`, class Architecture, from the os-arch names of libvirt).
+const ARCHITECTURES: [&str; 34] = [
+    "aarch64",
+    "alpha",
+    "armv6",
+    "armv7l",
+    "armv7b",
+    "cris",
+    "i686",
+    "ia64",
+    "lm32",
+    "m68k",
+    "microblaze",
+    "microblazeel",
+    "mips",
+    "mipsel",
+    "mips64",
+    "mips64el",
+    "openrisc",
+    "parisc",
+    "parisc64",
+    "ppc",
+    "ppcle",
+    "ppc64",
+    "ppc64le",
+    "ppcemb",
+    "s390",
+    "s390x",
+    "sh4",
+    "sh4eb",
+    "sparc",
+    "sparc64",
+    "unicore32",
+    "x86_64",
+    "xtensa",
+    "xtensaeb",
+];
+
+/// What the operator configured about the picture.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// `my_ip`.
+    pub host_ip: String,
+    pub reserved_host_cpus: i64,
+    /// MiB.
+    pub reserved_host_memory_mb: i64,
+    /// MiB.
+    pub reserved_host_disk_mb: i64,
+    /// `initial_{cpu,ram,disk}_allocation_ratio`.
+    pub initial_ratios: [f64; 3],
+    /// `{cpu,ram,disk}_allocation_ratio`; `None` and 0 leave the record's own.
+    pub ratios: [Option<f64>; 3],
+    /// `[compute] image_type_exclude_list`.
+    pub excluded_image_types: Vec<String>,
+    /// `[workarounds] skip_reserve_in_use_ironic_nodes`.
+    pub skip_reserve_in_use: bool,
+    /// Whether this release of Nova marks its providers with `OWNER_NOVA` (2026.2 and later).
+    pub owner_trait: bool,
+}
+
+/// What Placement should have of a node. `Err` says in words why nothing can be reported.
+pub fn wanted(node: &Node, rules: &Rules, disabled: bool) -> Result<Wanted, String> {
+    let class = node.resource_class.as_deref().ok_or_else(|| {
+        format!(
+            "Node {} has no resource class. Set it with: openstack baremetal node set --resource-class",
+            node.uuid
+        )
+    })?;
+    let in_use = node.instance_uuid.is_some() && !rules.skip_reserve_in_use;
+    let stock = Stock::machine(in_use || !is_available(node));
+    let mut traits: BTreeSet<String> = node.traits.iter().cloned().collect();
+    traits.extend(["COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NODE"].map(str::to_owned));
+    traits.extend(
+        IMAGE_TYPES
+            .iter()
+            .filter(|(kind, _)| !rules.excluded_image_types.iter().any(|excluded| excluded == kind))
+            .map(|(_, name)| (*name).to_owned()),
+    );
+    if rules.owner_trait {
+        traits.insert("OWNER_NOVA".to_owned());
+    }
+    if disabled {
+        traits.insert("COMPUTE_STATUS_DISABLED".to_owned());
+    }
+    Ok(Wanted { node: node.uuid, inventory: BTreeMap::from([(resource_class(class), stock)]), traits })
+}
+
+/// Whether a node may be booked, as far as Ironic's states say; one with an instance is judged apart.
+pub fn is_available(node: &Node) -> bool {
+    let power_known = !matches!(node.power_state, PowerState::NoState | PowerState::Error);
+    let provisionable = matches!(node.provision_state, ProvisionState::Available | ProvisionState::NoState);
+    !node.maintenance && power_known && provisionable
+}
+
+/// Placement's name for a resource class of Ironic: `baremetal-gold` is `CUSTOM_BAREMETAL_GOLD`.
+pub fn resource_class(name: &str) -> String {
+    let mut custom = String::from("CUSTOM_");
+    let mut in_run = false;
+    for c in name.chars() {
+        if c.is_ascii_alphanumeric() {
+            custom.push(c.to_ascii_uppercase());
+            in_run = false;
+        } else if !in_run {
+            custom.push('_');
+            in_run = true;
+        }
+    }
+    custom
+}
+
+/// The compute node record of a node. Allocation ratios are only in it when the record is `new` or an operator set them.
+pub fn record(node: &Node, usage: &Usage, failed_builds: u32, rules: &Rules, new: bool) -> RecordFields {
+    let uuid = node.uuid.to_string();
+    let vcpus_used = rules.reserved_host_cpus + usage.vcpus;
+    let memory_mb_used = rules.reserved_host_memory_mb + usage.memory_mb;
+    let local_gb_used = rules.reserved_host_disk_mb / 1024 + usage.local_gb;
+    let mut fields: RecordFields = [
+        ("hypervisor_hostname", json!(uuid)),
+        ("hypervisor_type", json!("ironic")),
+        ("hypervisor_version", json!(1)),
+        ("host_ip", json!(rules.host_ip)),
+        ("cpu_info", json!("")),
+        ("vcpus", json!(0)),
+        ("memory_mb", json!(0)),
+        ("local_gb", json!(0)),
+        ("vcpus_used", json!(vcpus_used)),
+        ("memory_mb_used", json!(memory_mb_used)),
+        ("local_gb_used", json!(local_gb_used)),
+        ("free_ram_mb", json!(-memory_mb_used)),
+        ("free_disk_gb", json!(-local_gb_used)),
+        ("disk_available_least", json!(0)),
+        ("current_workload", json!(usage.workload)),
+        ("running_vms", json!(usage.instances)),
+        ("numa_topology", Value::Null),
+        ("metrics", json!("[]")),
+        ("supported_hv_specs", supported(node)),
+        ("stats", Value::Object(stats(node, usage, failed_builds))),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    for (i, resource) in ["cpu", "ram", "disk"].into_iter().enumerate() {
+        let ratio = if new { Some(rules.initial_ratios[i]) } else { rules.ratios[i].filter(|r| *r != 0.0) };
+        if let Some(ratio) = ratio {
+            fields.insert(format!("{resource}_allocation_ratio"), json!(ratio));
+        }
+    }
+    fields
+}
+
+fn supported(node: &Node) -> Value {
+    match architecture(node) {
+        Some(arch) => json!([[arch, "baremetal", "hvm"]]),
+        None => json!([]),
+    }
+}
+
+/// The canonical name of the node's architecture.
+pub(crate) fn architecture(node: &Node) -> Option<&'static str> {
+    let name = node.properties.get("cpu_arch")?.as_str()?.to_lowercase();
+    let name = match name.as_str() {
+        "i386" | "i486" | "i586" | "x86_32" | "x86_32p" => "i686",
+        "amd64" => "x86_64",
+        other => other,
+    };
+    ARCHITECTURES.into_iter().find(|known| *known == name)
+}
+
+fn stats(node: &Node, usage: &Usage, failed_builds: u32) -> Map<String, Value> {
+    let mut stats = Map::new();
+    stats.insert("failed_builds".to_owned(), json!(failed_builds.to_string()));
+    stats.insert("cpu_arch".to_owned(), text(node.properties.get("cpu_arch")));
+    let capabilities = match node.properties.get("capabilities") {
+        Some(Value::String(list)) => list.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    };
+    for capability in capabilities.split(',') {
+        if let [key, value] = capability.split(':').collect::<Vec<_>>()[..]
+            && !key.is_empty()
+            && !value.is_empty()
+        {
+            stats.insert(key.trim().to_owned(), json!(value));
+        }
+    }
+    // A null here tells nova-api 32 and later not to ask for the uptime of every node.
+    stats.entry("uptime").or_insert(Value::Null);
+    for (name, count) in &usage.counters {
+        stats.insert(name.clone(), json!(count.to_string()));
+    }
+    stats
+}
+
+/// Nova's statistics are strings or null.
+fn text(value: Option<&Value>) -> Value {
+    match value {
+        None | Some(Value::Null) => Value::Null,
+        Some(Value::String(text)) => json!(text),
+        Some(other) => json!(other.to_string()),
+    }
+}
+
+/// What differs between the record that is wanted and the one that is known.
+pub fn changed(wanted: &RecordFields, known: &RecordFields) -> RecordFields {
+    wanted
+        .iter()
+        .filter(|(name, value)| known.get(*name) != Some(value))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{node, rules};
+
+    #[test]
+    fn an_available_node_can_be_booked() {
+        let wanted = wanted(&node(), &rules(), false).unwrap();
+        assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"], Stock::machine(false));
+        for name in ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW", "CUSTOM_LAB"] {
+            assert!(wanted.traits.contains(name), "{name}");
+        }
+        assert!(!wanted.traits.contains("COMPUTE_STATUS_DISABLED"));
+    }
+
+    #[test]
+    fn a_node_is_reserved_when_it_cannot_be_booked() {
+        let spoilers: [(&str, fn(&mut Node)); 5] = [
+            ("maintenance", |n| n.maintenance = true),
+            ("no power state", |n| n.power_state = PowerState::NoState),
+            ("power error", |n| n.power_state = PowerState::Error),
+            ("cleaning", |n| n.provision_state = ProvisionState::Cleaning),
+            ("in use", |n| n.instance_uuid = Some(uuid::Uuid::nil())),
+        ];
+        for (why, spoil) in spoilers {
+            let mut node = node();
+            spoil(&mut node);
+            let wanted = wanted(&node, &rules(), false).unwrap();
+            assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"].reserved, 1, "{why}");
+        }
+    }
+
+    #[test]
+    fn an_operator_may_leave_used_nodes_unreserved() {
+        let mut node = node();
+        node.instance_uuid = Some(uuid::Uuid::nil());
+        let rules = Rules { skip_reserve_in_use: true, ..rules() };
+        assert_eq!(wanted(&node, &rules, false).unwrap().inventory["CUSTOM_BAREMETAL"].reserved, 0);
+    }
+
+    #[test]
+    fn a_disabled_service_and_excluded_images_show_in_the_traits() {
+        let rules = Rules { excluded_image_types: vec!["ami".to_owned()], owner_trait: false, ..rules() };
+        let traits = wanted(&node(), &rules, true).unwrap().traits;
+        assert!(traits.contains("COMPUTE_STATUS_DISABLED"));
+        assert!(!traits.contains("COMPUTE_IMAGE_TYPE_AMI"));
+        assert!(!traits.contains("OWNER_NOVA"));
+    }
+
+    #[test]
+    fn a_node_without_resource_class_is_not_reported_and_the_remedy_is_named() {
+        let mut node = node();
+        node.resource_class = None;
+        assert!(wanted(&node, &rules(), false).unwrap_err().contains("--resource-class"));
+    }
+
+    #[test]
+    fn resource_classes_are_named_as_placement_wants_them() {
+        assert_eq!(resource_class("baremetal-gold"), "CUSTOM_BAREMETAL_GOLD");
+        assert_eq!(resource_class("a..b__c"), "CUSTOM_A_B_C");
+        assert_eq!(resource_class("ü1"), "CUSTOM__1");
+    }
+
+    #[test]
+    fn a_new_record_holds_what_stock_writes() {
+        let fields = record(&node(), &Usage::default(), 0, &rules(), true);
+        assert_eq!(fields["hypervisor_type"], "ironic");
+        assert_eq!(fields["cpu_info"], "");
+        assert_eq!(fields["supported_hv_specs"], json!([["x86_64", "baremetal", "hvm"]]));
+        assert_eq!(
+            fields["stats"],
+            json!({"failed_builds": "0", "cpu_arch": "x86_64", "boot_mode": "uefi", "uptime": null})
+        );
+        assert_eq!(fields["cpu_allocation_ratio"], 4.0);
+        assert_eq!(fields["free_ram_mb"], -512);
+    }
+
+    #[test]
+    fn ratios_of_a_known_record_are_left_alone_unless_configured() {
+        let fields = record(&node(), &Usage::default(), 0, &rules(), false);
+        assert!(!fields.contains_key("cpu_allocation_ratio"));
+        let rules = Rules { ratios: [Some(2.0), Some(0.0), None], ..rules() };
+        let fields = record(&node(), &Usage::default(), 0, &rules, false);
+        assert_eq!(fields["cpu_allocation_ratio"], 2.0);
+        assert!(!fields.contains_key("ram_allocation_ratio"));
+    }
+
+    #[test]
+    fn malformed_capabilities_are_skipped() {
+        let mut node = node();
+        node.properties.insert("capabilities".to_owned(), json!("a:b,nonsense,:x,c:,d:e:f, g:h"));
+        let stats = record(&node, &Usage::default(), 3, &rules(), true)["stats"].clone();
+        assert_eq!(
+            stats,
+            json!({"failed_builds": "3", "cpu_arch": "x86_64", "a": "b", "g": "h", "uptime": null})
+        );
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let known = record(&node(), &Usage::default(), 0, &rules(), true);
+        assert!(changed(&record(&node(), &Usage::default(), 0, &rules(), false), &known).is_empty());
+        let more = record(&node(), &Usage { vcpus: 2, ..Usage::default() }, 0, &rules(), false);
+        assert_eq!(changed(&more, &known).into_keys().collect::<Vec<_>>(), ["vcpus_used"]);
+    }
+}

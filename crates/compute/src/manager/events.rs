@@ -1,0 +1,105 @@
+//! What others tell us of our instances: Neutron of their ports, Ironic of their power (`nova-wire/05` §9).
+
+use driver::InstanceId;
+use oslo::context::RequestContext;
+use uuid::Uuid;
+
+use super::{Manager, caller};
+use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
+use crate::ports::Result;
+
+/// The event that users see of a power change that nobody asked the control plane for.
+const POWER_EVENT: &str = "compute_power_update";
+
+impl Manager {
+    /// A port of an instance changed: its addresses are read again.
+    pub async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
+        let _only_writer = self.0.network_locks.lock(id).await;
+        if let Err(error) = self.refresh(context, id, port).await {
+            tracing::warn!(instance = %id, %error, "the network information could not be refreshed");
+        }
+    }
+
+    async fn refresh(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) -> Result<()> {
+        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
+        let network = self.0.ports.networks.refresh(context, &instance, port).await?;
+        if network == instance.network {
+            return Ok(());
+        }
+        self.0.ports.instances.save_network(context, &mut instance, network).await
+    }
+
+    /// A port of an instance was deleted: it leaves the node and the addresses.
+    pub async fn vif_deleted(&self, context: &RequestContext, id: InstanceId, port: Uuid) {
+        let _only_writer = self.0.network_locks.lock(id).await;
+        if let Err(error) = self.drop_vif(context, id, port).await {
+            tracing::warn!(instance = %id, %port, %error, "the deleted port could not be taken off");
+        }
+    }
+
+    async fn drop_vif(&self, context: &RequestContext, id: InstanceId, port: Uuid) -> Result<()> {
+        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
+        let mut network = instance.network.clone();
+        let before = network.0.len();
+        network.0.retain(|vif| vif.id != port.to_string());
+        if network.0.len() == before {
+            return Ok(());
+        }
+        if let Some(node) = instance.node
+            && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), node, &[port]).await
+        {
+            tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
+        }
+        self.0.ports.instances.save_network(context, &mut instance, network).await
+    }
+
+    /// A machine's power changed without the control plane: what the control plane shows follows.
+    pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
+        let instances = &self.0.ports.instances;
+        if let Err(error) = instances.start_event(context, id, POWER_EVENT, false).await {
+            tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
+            return;
+        }
+        let _alone = self.0.locks.lock(id).await;
+        let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
+        let failure = failure.as_deref().map(|text| (text, text));
+        if let Err(error) = instances.finish_event(context, id, POWER_EVENT, failure).await {
+            tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
+        }
+    }
+
+    async fn follow_power(&self, context: &RequestContext, id: InstanceId, on: bool) -> Result<()> {
+        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
+        let news = if on {
+            (instance.vm_state == VmState::Stopped && instance.power == Power::Shutdown).then_some((
+                TaskState::PoweringOn,
+                VmState::Active,
+                Power::Running,
+            ))
+        } else {
+            (instance.vm_state == VmState::Active && instance.power == Power::Running).then_some((
+                TaskState::PoweringOff,
+                VmState::Stopped,
+                Power::Shutdown,
+            ))
+        };
+        let Some((task, vm_state, power)) = news.filter(|_| instance.task_state.is_none()) else {
+            return Ok(());
+        };
+        let begin = InstanceUpdate { task_state: Some(Some(task.clone())), ..InstanceUpdate::default() };
+        let end = InstanceUpdate {
+            vm_state: Some(vm_state),
+            task_state: Some(None),
+            power: Some(power),
+            ..InstanceUpdate::default()
+        };
+        let instances = &self.0.ports.instances;
+        instances.update(context, &mut instance, begin, Expect::Task(vec![None])).await?;
+        instances.update(context, &mut instance, end, Expect::Task(vec![Some(task)])).await
+    }
+
+    async fn living(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
+        let found = self.0.ports.instances.get(context, id).await?;
+        Ok(found.filter(|instance| !instance.deleted))
+    }
+}

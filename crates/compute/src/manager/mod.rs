@@ -1,0 +1,219 @@
+//! The compute manager: takes requests, runs each to its end, and takes up after a restart what was under way.
+
+mod events;
+mod resume;
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driver::{Driver, InstanceId};
+use openstack::Caller;
+use oslo::context::RequestContext;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::build::{self, Build};
+use crate::delete::Delete;
+use crate::inventory::Reporter;
+use crate::journal::{Entry, Journal, Work};
+use crate::locks::Locks;
+use crate::ports::{Announcer, Instances, Networks, Placement, VendorDataSource, Volumes};
+use crate::request::{BuildRequest, DeleteRequest};
+
+/// How the manager works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This service's host name, as it stands in the configuration.
+    pub host: String,
+    /// `[DEFAULT] state_path`; ours is a folder in it.
+    pub state_path: PathBuf,
+    /// `max_concurrent_builds`: how many builds do work of ours at once; those that wait for Ironic do not count. 0 is
+    /// no bound.
+    pub max_concurrent_builds: usize,
+    pub build: build::Options,
+}
+
+/// Everything that the manager speaks to.
+#[derive(Clone)]
+pub struct Ports {
+    pub driver: Driver,
+    pub reporter: Reporter,
+    pub instances: Arc<dyn Instances>,
+    pub networks: Arc<dyn Networks>,
+    pub volumes: Arc<dyn Volumes>,
+    pub placement: Arc<dyn Placement>,
+    pub announcer: Arc<dyn Announcer>,
+    pub vendor_data: Arc<dyn VendorDataSource>,
+}
+
+/// The compute manager; a cheap handle.
+#[derive(Clone)]
+pub struct Manager(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) ports: Ports,
+    pub(crate) journal: Journal,
+    /// One work an instance.
+    pub(crate) locks: Locks<InstanceId>,
+    /// One writer an instance's network information.
+    pub(crate) network_locks: Locks<InstanceId>,
+    pub(crate) builds: Arc<Semaphore>,
+    running: Mutex<HashMap<Work, CancellationToken>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Manager {
+    /// `shutdown` stops all work where it stands; it is taken up at the next start.
+    pub fn new(options: Options, ports: Ports, shutdown: CancellationToken) -> Self {
+        let permits = match options.max_concurrent_builds {
+            0 => Semaphore::MAX_PERMITS,
+            some => some,
+        };
+        let journal = Journal::new(options.state_path.join("bessemer").join("journal"));
+        Self(Arc::new(Inner {
+            options,
+            ports,
+            journal,
+            locks: Locks::default(),
+            network_locks: Locks::default(),
+            builds: Arc::new(Semaphore::new(permits)),
+            running: Mutex::default(),
+            tasks: TaskTracker::new(),
+            shutdown,
+        }))
+    }
+
+    /// Keeps a build request for after a crash. Only then may it be acknowledged.
+    pub async fn admit_build(&self, request: &BuildRequest) -> io::Result<()> {
+        self.admit(build_work(request), request.origin.clone()).await
+    }
+
+    /// Keeps a delete request for after a crash. Only then may it be acknowledged.
+    pub async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
+        self.admit(Work::Delete { instance: request.instance.id }, request.origin.clone()).await
+    }
+
+    async fn admit(&self, work: Work, origin: crate::request::Origin) -> io::Result<()> {
+        self.0.journal.write(Entry { work, origin, handing_back: None }).await
+    }
+
+    /// Begins a build that was admitted and returns at once. One that runs already is not begun again.
+    pub fn build(&self, request: BuildRequest) {
+        self.start_build(request, build::Start::Fresh);
+    }
+
+    /// Begins a delete that was admitted and returns at once. It stops a build of the instance.
+    pub fn delete(&self, request: DeleteRequest) {
+        self.start_delete(request, false);
+    }
+
+    fn start_build(&self, request: BuildRequest, start: build::Start) {
+        let inner = self.0.clone();
+        self.begin(build_work(&request), move |cancel| async move {
+            let _alone = inner.locks.lock(request.instance.id).await;
+            Build::new(inner.clone(), request, start, cancel).run().await;
+        });
+    }
+
+    fn start_delete(&self, request: DeleteRequest, resumed: bool) {
+        let instance = request.instance.id;
+        self.stop_builds(instance);
+        let inner = self.0.clone();
+        self.begin(Work::Delete { instance }, move |_| async move {
+            let _alone = inner.locks.lock(instance).await;
+            Delete::new(inner.clone(), request, resumed).run().await;
+        });
+    }
+
+    /// Runs a work unless it runs already; erases its journal entry when it has ended, not when it was interrupted.
+    fn begin<F, Fut>(&self, work: Work, run: F)
+    where
+        F: FnOnce(CancellationToken) -> Fut,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let cancel = CancellationToken::new();
+        {
+            let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+            if running.contains_key(&work) {
+                tracing::info!(
+                    ?work,
+                    "a request that is being worked on arrived again; it is not begun twice"
+                );
+                return;
+            }
+            running.insert(work, cancel.clone());
+        }
+        gauge(work, 1.0);
+        let inner = self.0.clone();
+        let task = run(cancel);
+        self.0.tasks.spawn(async move {
+            let ended = tokio::select! {
+                biased;
+                () = inner.shutdown.cancelled() => false,
+                () = task => true,
+            };
+            if ended && let Err(error) = inner.journal.erase(work).await {
+                tracing::error!(?work, %error, "a journal entry could not be erased; the work will be looked at again at the next start");
+            }
+            inner.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&work);
+            gauge(work, -1.0);
+        });
+    }
+
+    /// Tells the builds of an instance that it is not wanted any more.
+    fn stop_builds(&self, id: InstanceId) {
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for (work, cancel) in running.iter() {
+            if matches!(work, Work::Build { instance, .. } if *instance == id) {
+                cancel.cancel();
+            }
+        }
+    }
+
+    /// Takes what an operator said of this service (enabled or not) and tells Placement.
+    pub async fn set_enabled(&self, enabled: bool) {
+        self.0.ports.reporter.set_disabled(!enabled);
+        if let Err(error) = self.0.ports.reporter.look(&RequestContext::admin()).await {
+            tracing::warn!(%error, "the providers could not be told at once; the next period will");
+        }
+    }
+
+    /// Waits until every work has ended or, after the shutdown was called, has stopped where it stood.
+    pub async fn drained(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+fn build_work(request: &BuildRequest) -> Work {
+    Work::Build { instance: request.instance.id, node: request.node }
+}
+
+fn gauge(work: Work, by: f64) {
+    let name = match work {
+        Work::Build { .. } => "build",
+        Work::Delete { .. } => "delete",
+    };
+    metrics::gauge!("bessemer_operations_in_flight", "operation" => name).increment(by);
+}
+
+/// Whom a call to Ironic is made for: the service itself, in the name of the request.
+pub(crate) fn caller(context: &RequestContext) -> Caller {
+    Caller { request_id: Some(context.global_id().to_owned()), ..Caller::default() }
+}
+
+/// The span that says for whom work is done; the log's format takes these fields.
+pub(crate) fn request_span(context: &RequestContext) -> tracing::Span {
+    tracing::info_span!(
+        "request",
+        request_id = context.request_id,
+        global_request_id = context.global_request_id,
+        user = context.user_id,
+        project = context.project_id,
+    )
+}

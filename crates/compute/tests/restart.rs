@@ -1,0 +1,157 @@
+//! A restart loses nothing: the process is killed at every remote call of a build and of a delete in turn, before and
+//! after the call took effect, and started again.
+
+mod world;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use compute::instance::VmState;
+use driver::{InstanceId, NodeId};
+use ironic_sim::{Sim, State};
+use oslo::context::RequestContext;
+use world::{Kill, Process, World, delete, server};
+
+/// A world with two machines that are reported already.
+async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
+    let sim = Sim::builder().start().await;
+    let nodes = sim.enroll(2).into_iter().map(NodeId).collect();
+    let world = World::new(sim).await;
+    let process = Process::start(&world, state, None).await;
+    process.reporter.look(&RequestContext::admin()).await.unwrap();
+    process.ended().await;
+    (world, nodes)
+}
+
+/// Runs a process that builds `number` until it has ended or died.
+async fn build(world: &Arc<World>, state: &Path, node: NodeId, number: u128, kill: Option<Kill>) -> usize {
+    let process = Process::start(world, state, kill).await;
+    let request = server(world, number, node, true);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.ended().await;
+    world.calls_made()
+}
+
+/// Starts the service again and lets it end what it finds.
+async fn start_again(world: &Arc<World>, state: &Path) {
+    let process = Process::start(world, state, None).await;
+    process.manager.resume(&RequestContext::admin()).await.unwrap();
+    process.ended().await;
+}
+
+fn nothing_is_journalled(state: &Path) {
+    let left = std::fs::read_dir(state.join("bessemer/journal")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "journal entries left");
+}
+
+/// The server is active on exactly one node, with one port, its allocation, and a successful event.
+fn is_active(world: &World, id: InstanceId, why: &str) {
+    let tables = world.tables();
+    let instance = &tables.instances[&id];
+    assert_eq!(instance.vm_state, VmState::Active, "{why}: faults {:?}", tables.faults);
+    assert_eq!(instance.task_state, None, "{why}");
+    let on: Vec<_> = world.sim.nodes().into_iter().filter(|n| n.instance_uuid == Some(id.0)).collect();
+    assert_eq!(on.len(), 1, "{why}");
+    assert_eq!(on[0].provision_state, State::Active, "{why}");
+    assert_eq!(tables.neutron.iter().filter(|(_, owner)| *owner == id).count(), 1, "{why}");
+    assert_eq!(tables.allocations.get(&id).map(|n| n.0), Some(on[0].uuid), "{why}");
+    assert!(tables.rescheduled.is_empty(), "{why}");
+    let events: Vec<_> = tables.events.iter().filter(|e| e.instance == id).collect();
+    assert!(events.iter().any(|e| e.failure == Some(None)), "{why}: {events:?}");
+}
+
+/// Nothing of the server is left anywhere.
+fn is_gone(world: &World, id: InstanceId, why: &str) {
+    let tables = world.tables();
+    assert!(tables.instances[&id].deleted, "{why}: {:?} {:?}", tables.instances[&id].vm_state, tables.faults);
+    assert!(tables.neutron.iter().all(|(_, owner)| *owner != id), "{why}");
+    assert!(!tables.allocations.contains_key(&id), "{why}");
+    assert!(tables.faults.is_empty(), "{why}: {:?}", tables.faults);
+    for node in world.sim.nodes() {
+        assert_eq!(node.instance_uuid, None, "{why}");
+        assert!(node.instance_info.is_empty(), "{why}");
+        assert_eq!(node.provision_state, State::Available, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn a_build_goes_on_wherever_the_process_is_killed() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    let calls = build(&world, state.path(), nodes[0], 1, None).await;
+    is_active(&world, InstanceId(uuid::Uuid::from_u128(1)), "undisturbed");
+    assert!(calls > 10, "a build makes calls");
+    for call in 0..calls {
+        for after in [false, true] {
+            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
+            let state = tempfile::tempdir().unwrap();
+            let (world, nodes) = cloud(state.path()).await;
+            build(&world, state.path(), nodes[0], 1, Some(Kill { call, after })).await;
+            start_again(&world, state.path()).await;
+            is_active(&world, InstanceId(uuid::Uuid::from_u128(1)), &why);
+            nothing_is_journalled(state.path());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delete_goes_on_wherever_the_process_is_killed() {
+    let id = InstanceId(uuid::Uuid::from_u128(1));
+    let mut call = 0;
+    loop {
+        let mut reached = false;
+        for after in [false, true] {
+            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
+            let state = tempfile::tempdir().unwrap();
+            let (world, nodes) = cloud(state.path()).await;
+            build(&world, state.path(), nodes[0], 1, None).await;
+            let process = Process::start(&world, state.path(), Some(Kill { call, after })).await;
+            let request = delete(&world, id);
+            process.manager.admit_delete(&request).await.unwrap();
+            process.manager.delete(request);
+            process.ended().await;
+            reached |= world.calls_made() > call;
+            start_again(&world, state.path()).await;
+            for node in &nodes {
+                world.sim.wait_for_state(node.0, State::Available).await;
+            }
+            is_gone(&world, id, &why);
+            nothing_is_journalled(state.path());
+        }
+        if !reached {
+            assert!(call > 8, "a delete makes calls");
+            return;
+        }
+        call += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_build_leaves_nothing_and_goes_back_wherever_the_process_is_killed() {
+    let id = InstanceId(uuid::Uuid::from_u128(1));
+    let mut call = 0;
+    loop {
+        let mut reached = false;
+        for after in [false, true] {
+            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
+            let state = tempfile::tempdir().unwrap();
+            let (world, nodes) = cloud(state.path()).await;
+            world.sim.fail_deploy(nodes[0].0, "the disk is broken");
+            build(&world, state.path(), nodes[0], 1, Some(Kill { call, after })).await;
+            reached |= world.calls_made() > call;
+            start_again(&world, state.path()).await;
+            let tables = world.tables();
+            assert_eq!(tables.rescheduled, [id], "{why}: faults {:?}", tables.faults);
+            assert_eq!(tables.allocations.get(&id), Some(&nodes[1]), "{why}");
+            assert!(tables.neutron.is_empty(), "{why}");
+            drop(tables);
+            assert_eq!(world.sim.by_instance(id.0), None, "{why}");
+            nothing_is_journalled(state.path());
+        }
+        if !reached {
+            return;
+        }
+        call += 1;
+    }
+}
