@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A service token younger than this is not blamed for a 401.
-const YOUNG: Duration = Duration::from_secs(60);
+const YOUNG: Duration = Duration::from_mins(1);
 
 /// The adapter options of keystoneauth.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Adapter {
                     let needs = format!("API version {version}");
                     return Err(Error::Unsupported { service: self.0.service.name(), needs, message });
                 }
-                _ => return Err(answer.into_error()),
+                _ => return Err(hiding(answer.into_error(), caller, &credentials)),
             }
         }
     }
@@ -372,6 +372,20 @@ impl Adapter {
             }),
         }
     }
+}
+
+/// The error, should a service repeat one of the tokens in it, without them.
+fn hiding(mut error: Error, caller: &Caller, credentials: &Credentials) -> Error {
+    let grants = [&credentials.grant, &credentials.service_grant];
+    let ours = grants.into_iter().flatten().map(|grant| &grant.token);
+    if let Error::Http { message, .. } = &mut error {
+        for token in ours.chain(&caller.user_token).map(ExposeSecret::expose_secret) {
+            if !token.is_empty() && message.contains(token) {
+                *message = message.replace(token, "***");
+            }
+        }
+    }
+    error
 }
 
 /// Puts the caller's project in place of ours at the end of an address.

@@ -7,9 +7,13 @@
 mod adapter;
 mod body;
 mod caller;
+pub mod cinder;
 mod discovery;
 mod error;
+pub mod glance;
 pub mod ironic;
+pub mod neutron;
+pub mod placement;
 mod request;
 mod retry;
 mod send;

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// First delay of the doubling ones (keystoneauth `_Retries`).
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest delay (keystoneauth `_MAX_RETRY_INTERVAL`).
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 /// Retries that we make on our own account.
 const OURS: u32 = 3;
 

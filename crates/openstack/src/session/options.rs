@@ -8,7 +8,7 @@ use super::auth::Auth;
 use crate::{Error, send::causes};
 
 /// Deadline of one attempt where `timeout` is not configured; an OpenStack API that takes longer is taken for dead.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time to connect where `timeout` is not shorter.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
