@@ -137,6 +137,12 @@ impl Opt {
         Self::new(name, Kind::Multi)
     }
 
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The value when nothing sets it, as one would write it in a file.
     #[must_use]
     pub const fn default(mut self, text: &'static str) -> Self {
