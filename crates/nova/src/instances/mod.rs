@@ -1,1 +1,292 @@
-//! To be written.
+//! The instances of a stock Nova: records, faults and events, all through nova-conductor.
+
+mod actions;
+mod groups;
+pub mod parse;
+pub mod request;
+pub mod reschedule;
+pub mod save;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use async_trait::async_trait;
+use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
+use compute::ports::{self, Fault};
+use compute::request::{BuildRequest, DeleteRequest};
+use configdrive::network::NetworkInfo;
+use driver::InstanceId;
+use oslo::context::{ReadDeleted, RequestContext};
+use oslo::object::Object;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::conductor::{Conductor, Pause, Repeat};
+
+/// The attributes of an instance that work on it needs, beyond its own columns.
+const NEEDED: [&str; 4] = ["flavor", "info_cache", "metadata", "system_metadata"];
+
+/// The port to the instances' records.
+#[derive(Clone)]
+pub struct Instances {
+    conductor: Conductor,
+    host: String,
+    check_groups: bool,
+}
+
+impl Instances {
+    /// The instances of the service on `host`. `check_groups`: whether server groups' policies are checked late
+    /// (`[workarounds] disable_group_policy_check_upcall` is the opposite).
+    pub fn new(conductor: Conductor, host: impl Into<String>, check_groups: bool) -> Self {
+        Self { conductor, host: host.into(), check_groups }
+    }
+
+    /// Saves a change. A call that was never answered is settled by reading the record: it was done, or it is done again.
+    async fn save(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        change: &Object,
+        expect: &Expect,
+    ) -> ports::Result<Map<String, Value>> {
+        let mut pause = Pause::new(Instant::now() + self.conductor.options().patience);
+        loop {
+            let saved = self
+                .conductor
+                .act(context, change.clone(), "save", save::expected(expect), Repeat::Never)
+                .await;
+            let error = match saved {
+                Ok(acted) => return Ok(save::columns(acted.updates)),
+                Err(error) => error,
+            };
+            if !error.is_transient() || !pause.wait().await {
+                return Err(error.about(id));
+            }
+            warn!(instance = %id, %error, "looking whether the change was saved");
+            let now = self.record(context, id, &["system_metadata"]).await?;
+            let now = now.ok_or(ports::Error::InstanceGone(id))?;
+            if save::is_done(change, &now) {
+                return Ok(now.data().clone());
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        attributes: &[&str],
+    ) -> ports::Result<Option<Object>> {
+        let answer = self
+            .conductor
+            .read_object(
+                &context.with_read_deleted(ReadDeleted::Yes),
+                "Instance",
+                "get_by_uuid",
+                json!([id.0.to_string()]),
+                json!({ "expected_attrs": attributes }),
+            )
+            .await;
+        match answer {
+            Ok(object) => Ok(object),
+            Err(error) if error.is("InstanceNotFound") => Ok(None),
+            Err(error) => Err(error.about(id)),
+        }
+    }
+}
+
+#[async_trait]
+impl ports::Instances for Instances {
+    async fn get(&self, context: &RequestContext, id: InstanceId) -> ports::Result<Option<Instance>> {
+        let mut attributes = NEEDED.to_vec();
+        attributes.extend(["keypairs", "ec2_ids", "trusted_certs"]);
+        let Some(object) = self.record(context, id, &attributes).await? else { return Ok(None) };
+        let instance = parse::from_object(&object);
+        instance.map(Some).map_err(|error| ports::Error::Unavailable(error.to_string()))
+    }
+
+    async fn on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
+        let list = self
+            .conductor
+            .read_list(
+                context,
+                "InstanceList",
+                "get_by_host",
+                json!([self.host]),
+                json!({ "expected_attrs": NEEDED }),
+            )
+            .await?;
+        let parsed = list.iter().filter_map(|object| {
+            parse::from_object(object)
+                .inspect_err(|error| warn!(%error, "an instance of this host is unreadable"))
+                .ok()
+        });
+        Ok(parsed.collect())
+    }
+
+    async fn update(
+        &self,
+        context: &RequestContext,
+        instance: &mut Instance,
+        update: InstanceUpdate,
+        expect: Expect,
+    ) -> ports::Result<()> {
+        let Some(change) = save::primitive(instance, &update, OffsetDateTime::now_utc()) else {
+            return Ok(());
+        };
+        let columns = self.save(context, instance.id, &change, &expect).await?;
+        // The answer leaves out what it has in common with the change.
+        parse::absorb(instance, change.data());
+        parse::absorb(instance, &columns);
+        Ok(())
+    }
+
+    async fn save_network(
+        &self,
+        context: &RequestContext,
+        instance: &mut Instance,
+        network: NetworkInfo,
+    ) -> ports::Result<()> {
+        let text = network.to_text().map_err(|error| ports::Error::Unavailable(error.to_string()))?;
+        let mut cache = save::object("InstanceInfoCache");
+        cache.insert("instance_uuid", instance.id.0.to_string());
+        cache.set("network_info", text);
+        match self.conductor.act(context, cache, "save", json!({}), Repeat::Freely).await {
+            Ok(_) => {
+                instance.network = network;
+                Ok(())
+            }
+            Err(error) if error.is("InstanceInfoCacheNotFound") => {
+                Err(ports::Error::InstanceGone(instance.id))
+            }
+            Err(error) => Err(error.about(instance.id)),
+        }
+    }
+
+    async fn destroy(&self, context: &RequestContext, instance: &Instance) -> ports::Result<()> {
+        let Some(record) = self.record(context, instance.id, &[]).await? else { return Ok(()) };
+        if record.bool("deleted") == Some(true) {
+            return Ok(());
+        }
+        let mut object = save::object("Instance");
+        for field in ["id", "uuid", "host"] {
+            // Without a host the record goes only while it still has none.
+            if let Some(value) = record.get(field).filter(|value| !value.is_null()) {
+                object.insert(field, value.clone());
+            }
+        }
+        match self.conductor.act(context, object, "destroy", json!({}), Repeat::Freely).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is("InstanceNotFound") => Ok(()),
+            Err(error) if error.is("ObjectActionError") => Err(ports::Error::Taken(error.to_string())),
+            Err(error) => Err(error.about(instance.id)),
+        }
+    }
+
+    async fn block_devices(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+    ) -> ports::Result<Vec<BlockDevice>> {
+        let list = self
+            .conductor
+            .read_list(
+                context,
+                "BlockDeviceMappingList",
+                "get_by_instance_uuid",
+                json!([id.0.to_string()]),
+                json!({}),
+            )
+            .await
+            .map_err(|error| error.about(id))?;
+        Ok(list.into_iter().map(parse::block_device).collect())
+    }
+
+    async fn save_device_name(
+        &self,
+        context: &RequestContext,
+        device: &mut BlockDevice,
+        name: &str,
+    ) -> ports::Result<()> {
+        let known = Object::from_value(device.origin.0.clone()).ok();
+        let Some((mut known, id)) = known.and_then(|known| known.int("id").map(|id| (known, id))) else {
+            return Err(ports::Error::Unavailable("the disk's record has no id".into()));
+        };
+        let mut change = Object::new("BlockDeviceMapping", known.version());
+        change.insert("id", id);
+        change.set("device_name", name);
+        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
+        known.insert("device_name", name);
+        *device = parse::block_device(known);
+        Ok(())
+    }
+
+    async fn record_fault(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        fault: &Fault,
+    ) -> ports::Result<()> {
+        actions::record_fault(&self.conductor, context, &self.host, id, fault).await
+    }
+
+    async fn start_event(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        event: &str,
+        resumed: bool,
+    ) -> ports::Result<()> {
+        actions::start_event(&self.conductor, context, &self.host, id, event, resumed).await
+    }
+
+    async fn finish_event(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        event: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        actions::finish_event(&self.conductor, context, id, event, failure).await
+    }
+
+    async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> ports::Result<()> {
+        self.conductor
+            .class(
+                context,
+                "ConsoleAuthToken",
+                "clean_console_auths_for_instance",
+                json!([id.0.to_string()]),
+                json!({}),
+                Repeat::Freely,
+            )
+            .await
+            .map(drop)
+            .map_err(|error| error.about(id))
+    }
+
+    async fn check_group_policy(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        group: &str,
+    ) -> ports::Result<()> {
+        if !self.check_groups {
+            return Ok(());
+        }
+        groups::check(&self.conductor, context, &self.host, instance, group).await
+    }
+
+    async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> ports::Result<()> {
+        reschedule::reschedule(&self.conductor, request, reason, details).await
+    }
+
+    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
+        request::journalled_build(origin)
+    }
+
+    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
+        request::journalled_delete(origin)
+    }
+}

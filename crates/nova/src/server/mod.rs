@@ -1,1 +1,249 @@
-//! To be written.
+//! The RPC server: what nova-api, nova-conductor and others ask of a compute service. Serves the topics `compute` and
+//! `compute-alt` alike.
+//!
+//! A build and a delete are kept in the journal before they are acknowledged ([`Endpoint::admit`]); from then on they
+//! are this service's to bring to an end. Everything else is done or refused at once. A request that cannot be read gets a
+//! failure, and, where its instance can be read, a fault that the user sees: nothing is lost in silence.
+
+mod events;
+mod methods;
+mod outcome;
+mod refuse;
+mod undo;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
+use compute::ports::{Instances, Placement};
+use oslo::rpc::{Failure, Request, can_serve};
+use serde_json::{Map, Value, json};
+use tracing::{error, warn};
+
+use self::methods::{EVACUATION, Record, Refusal, Route, route};
+use self::outcome::{nova, recorded};
+pub use self::undo::Undo;
+pub use self::worker::Worker;
+use crate::instances::parse::{self, Malformed};
+use crate::instances::request;
+
+/// The newest version of the compute API that we serve, and the newest of the one before it.
+const VERSIONS: [&str; 2] = ["6.5", "5.13"];
+/// The version of the namespace `baseapi`.
+const BASE_VERSION: &str = "1.1";
+
+/// What the server works with.
+#[derive(Clone)]
+pub struct Ports {
+    pub worker: Arc<dyn Worker>,
+    pub instances: Arc<dyn Instances>,
+    pub placement: Arc<dyn Placement>,
+    pub undo: Arc<dyn Undo>,
+}
+
+/// The compute API.
+pub struct Endpoint {
+    ports: Ports,
+    /// Requests that the journal did not take, with the reason, until they are refused.
+    refused: Mutex<HashMap<String, String>>,
+}
+
+impl Endpoint {
+    /// An endpoint for any number of topics.
+    pub fn new(ports: Ports) -> Self {
+        Self { ports, refused: Mutex::default() }
+    }
+
+    /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
+    async fn keep(&self, request: &Request) {
+        let (args, context) = (&request.args, &request.context);
+        let kept = match route(&request.method) {
+            Some(Route::Build) => match request::build(args, context) {
+                Ok(build) => self.ports.worker.admit_build(&build).await,
+                Err(_) => return,
+            },
+            Some(Route::Terminate) => match request::delete(args, context) {
+                Ok(delete) => self.ports.worker.admit_delete(&delete).await,
+                Err(_) => return,
+            },
+            _ => return,
+        };
+        if let Err(error) = kept {
+            error!(method = request.method, %error, "the request cannot be journalled and is refused");
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused
+                .insert(request.unique_id.clone(), format!("the request could not be journalled: {error}"));
+        }
+    }
+
+    async fn build(&self, request: &Request) -> Result<Value, Failure> {
+        match self.kept(request).and_then(|()| request::build(&request.args, &request.context).map_err(text))
+        {
+            Ok(build) => {
+                self.ports.worker.build(build);
+                Ok(Value::Null)
+            }
+            Err(reason) => self.give_up(request, "_do_build_and_run_instance", reason).await,
+        }
+    }
+
+    async fn terminate(&self, request: &Request) -> Result<Value, Failure> {
+        match self.kept(request).and_then(|()| request::delete(&request.args, &request.context).map_err(text))
+        {
+            Ok(delete) => {
+                self.ports.worker.delete(delete);
+                Ok(Value::Null)
+            }
+            Err(reason) => self.give_up(request, &request.method, reason).await,
+        }
+    }
+
+    /// Whether the request was journalled, or else why not.
+    fn kept(&self, request: &Request) -> Result<(), String> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.remove(&request.unique_id).map_or(Ok(()), Err)
+    }
+
+    /// Ends a build or a delete that cannot even begin: the server goes to ERROR with a fault, and a build's claim goes.
+    async fn give_up(&self, request: &Request, method: &str, reason: String) -> Result<Value, Failure> {
+        let failure = nova("NovaException", 500, &reason, &[]);
+        let Ok(mut instance) = instance_of(request) else { return Err(failure) };
+        error!(instance = %instance.id, method, reason, "the request cannot be worked on");
+        let (instances, context) = (&*self.ports.instances, &request.context);
+        let record = Record { event: true, fault: true, revert: false };
+        let refused = failure.clone();
+        let result =
+            recorded(instances, context, &mut instance, method, record, async { Err(refused) }).await;
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Error),
+            task_state: Some(None),
+            ..InstanceUpdate::default()
+        };
+        if let Err(error) = instances.update(context, &mut instance, update, Expect::Anything).await {
+            error!(instance = %instance.id, %error, "the server cannot be shown as failed");
+        }
+        if request.method == request::BUILD
+            && let Err(error) = self.ports.placement.release(context, instance.id).await
+        {
+            warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");
+        }
+        result
+    }
+
+    async fn refuse(&self, refusal: Refusal, request: &Request) -> Result<Value, Failure> {
+        let Ports { instances, placement, undo, .. } = &self.ports;
+        let instance = match instance_of(request) {
+            Ok(instance) => Some(instance),
+            // Some methods are about the host and have none.
+            Err(_) if !request.args.contains_key("instance") => None,
+            Err(malformed) => return Err(nova("Invalid", 400, &malformed.to_string(), &[])),
+        };
+        let failure = refuse::failure(refusal.reason, request, instance.as_ref());
+        let Some(mut instance) = instance else {
+            refuse::take_back(refusal, request, None, &**undo, &**placement).await;
+            return Err(failure);
+        };
+        let seen = instance.clone();
+        let work = async {
+            refuse::take_back(refusal, request, Some(&seen), &**undo, &**placement).await;
+            Err(failure)
+        };
+        recorded(&**instances, &request.context, &mut instance, &request.method, refusal.record, work).await
+    }
+
+    async fn manager(&self, request: Request) -> Result<Value, Failure> {
+        let Some(route) = route(&request.method) else {
+            return Err(Failure::no_such_method(&request.method));
+        };
+        let worker = &*self.ports.worker;
+        match route {
+            Route::Build => self.build(&request).await,
+            Route::Terminate => self.terminate(&request).await,
+            Route::Events => {
+                events::external(worker, &*self.ports.instances, &request.context, &request.args).await
+            }
+            Route::InjectNetworkInfo => {
+                let instance =
+                    instance_of(&request).map_err(|error| nova("Invalid", 400, &text(error), &[]))?;
+                worker.network_changed(&request.context, instance.id, None).await;
+                Ok(Value::Null)
+            }
+            Route::SetHostEnabled => {
+                let enabled = request.args.get("enabled").and_then(Value::as_bool).ok_or_else(|| {
+                    let malformed = Malformed { argument: "enabled", expected: "a boolean" };
+                    nova("Invalid", 400, &malformed.to_string(), &[])
+                })?;
+                worker.set_enabled(enabled).await;
+                Ok(json!(if enabled { "enabled" } else { "disabled" }))
+            }
+            Route::CacheImages => Ok(cached_images(&request.args)),
+            // No console was ever granted: no token is right.
+            Route::ValidateConsolePort => Ok(Value::Bool(false)),
+            Route::Refuse(_) if is_evacuation(&request) => self.refuse(EVACUATION, &request).await,
+            Route::Refuse(refusal) => self.refuse(refusal, &request).await,
+        }
+    }
+}
+
+#[async_trait]
+impl oslo::rpc::Endpoint for Endpoint {
+    async fn admit(&self, request: &Request) -> Result<(), Failure> {
+        if is_served(request) && request.namespace.is_none() {
+            self.keep(request).await;
+        }
+        Ok(())
+    }
+
+    async fn dispatch(&self, request: Request) -> Result<Value, Failure> {
+        if !is_served(&request) {
+            return Err(Failure::unsupported_version(&request.version, &request.method));
+        }
+        match request.namespace {
+            None => self.manager(request).await,
+            Some(_) => base(&request),
+        }
+    }
+}
+
+/// Whether the namespace and the version are ones that we serve.
+fn is_served(request: &Request) -> bool {
+    match request.namespace.as_deref() {
+        None => VERSIONS.iter().any(|served| can_serve(served, &request.version)),
+        Some("baseapi") => can_serve(BASE_VERSION, &request.version),
+        Some(_) => false,
+    }
+}
+
+/// The API that every service of Nova has.
+fn base(request: &Request) -> Result<Value, Failure> {
+    match request.method.as_str() {
+        "ping" => Ok(json!({ "service": "compute", "arg": request.args.get("arg") })),
+        "get_backdoor_port" => Ok(Value::Null),
+        method => Err(Failure::no_such_method(method)),
+    }
+}
+
+/// Nothing is cached on a bare metal host.
+fn cached_images(args: &Map<String, Value>) -> Value {
+    let ids = args.get("image_ids").and_then(Value::as_array).into_iter().flatten();
+    Value::Object(ids.filter_map(Value::as_str).map(|id| (id.to_owned(), json!("unsupported"))).collect())
+}
+
+fn is_evacuation(request: &Request) -> bool {
+    request.method == "rebuild_instance"
+        && request.args.get("recreate").and_then(Value::as_bool) == Some(true)
+}
+
+fn instance_of(request: &Request) -> Result<Instance, Malformed> {
+    parse::instance(request.args.get("instance").unwrap_or(&Value::Null))
+}
+
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn text(error: Malformed) -> String {
+    error.to_string()
+}

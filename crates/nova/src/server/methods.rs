@@ -1,0 +1,224 @@
+//! Every method that a nova-api, a nova-conductor or another nova-compute can call, and what becomes of it.
+//!
+//! Facts: `nova/compute/rpcapi.py`, `nova/compute/manager.py`, `nova-wire/04` §3–§4, `nova-wire/11`.
+
+/// What a method leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Build,
+    Terminate,
+    /// News from Neutron, Ironic or Cinder.
+    Events,
+    /// The addresses of an instance are read again.
+    InjectNetworkInfo,
+    SetHostEnabled,
+    CacheImages,
+    /// A console proxy asks whether a token's port is right.
+    ValidateConsolePort,
+    Refuse(Refusal),
+}
+
+/// A method that is refused: with which failure, recorded how, leaving what to take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub record: Record,
+    pub leftover: Leftover,
+}
+
+/// Why a method is refused; decides the failure that the caller gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Ironic cannot do it: `NotImplementedError`, as in stock.
+    Unsupported,
+    /// Ironic can, this release does not yet.
+    NotYet,
+    /// The move is refused before it begins: the conductor tries elsewhere and the server stays as it is.
+    MovePreCheck,
+    /// 409 for a server that is off, 501 for one that runs.
+    SetPassword,
+    /// 409 for a server that is off, 501 for one that runs.
+    Diagnostics,
+    /// 400: there is no such console.
+    Console,
+    /// 400: no interface can be attached.
+    AttachInterface,
+    /// 400: no volume can be attached.
+    ReserveVolume,
+}
+
+/// What is written down of a failure (the decorators of stock's methods, `nova-wire/04` §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// An event of the action begins and ends in an error.
+    pub event: bool,
+    /// The server gets a fault.
+    pub fault: bool,
+    /// The server's task ends.
+    pub revert: bool,
+}
+
+/// What the caller prepared for a method and must be taken back when it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leftover {
+    Nothing,
+    /// The image that the API made in Glance for a snapshot.
+    Image,
+    /// The migration that waits for its end.
+    Migration,
+    /// The claim on a node that the scheduler made for a server without one.
+    Claim,
+    /// The claim that a resize moved to the migration, and the migration.
+    Resize,
+    /// The claim on this host's node that an evacuation made, and its migration.
+    Evacuation,
+    /// The volume's attachment and the disk's record.
+    Attachment,
+    /// The volume that is marked as being detached.
+    Detaching,
+    /// Both volumes of a swap.
+    Swap,
+}
+
+const NOTHING: Record = Record { event: false, fault: false, revert: false };
+const FAULT: Record = Record { event: false, fault: true, revert: false };
+const EVENT: Record = Record { event: true, fault: true, revert: false };
+const FULL: Record = Record { event: true, fault: true, revert: true };
+
+const fn refuse(reason: Reason, record: Record) -> Route {
+    Route::Refuse(Refusal { reason, record, leftover: Leftover::Nothing })
+}
+
+const fn undo(reason: Reason, record: Record, leftover: Leftover) -> Route {
+    Route::Refuse(Refusal { reason, record, leftover })
+}
+
+/// The methods of the compute API, 6.5 and below.
+const METHODS: &[(&str, Route)] = {
+    use Leftover::{Attachment, Claim, Detaching, Image, Migration, Resize, Swap};
+    use Reason::{MovePreCheck, NotYet, Unsupported};
+    &[
+        ("build_and_run_instance", Route::Build),
+        ("terminate_instance", Route::Terminate),
+        ("external_instance_event", Route::Events),
+        ("inject_network_info", Route::InjectNetworkInfo),
+        ("set_host_enabled", Route::SetHostEnabled),
+        ("cache_images", Route::CacheImages),
+        ("validate_console_port", Route::ValidateConsolePort),
+        // What Ironic can do and this release cannot yet.
+        ("stop_instance", refuse(NotYet, FULL)),
+        ("start_instance", refuse(NotYet, FULL)),
+        ("reboot_instance", refuse(NotYet, FULL)),
+        ("rebuild_instance", refuse(NotYet, FULL)),
+        ("rescue_instance", refuse(NotYet, FULL)),
+        ("unrescue_instance", refuse(NotYet, FULL)),
+        ("soft_delete_instance", refuse(NotYet, FULL)),
+        ("restore_instance", refuse(NotYet, FULL)),
+        ("trigger_crash_dump", refuse(NotYet, EVENT)),
+        ("attach_interface", refuse(Reason::AttachInterface, EVENT)),
+        ("detach_interface", refuse(NotYet, EVENT)),
+        ("add_fixed_ip_to_instance", refuse(NotYet, FAULT)),
+        ("remove_fixed_ip_from_instance", refuse(NotYet, FAULT)),
+        ("get_serial_console", refuse(Reason::Console, FAULT)),
+        ("get_vnc_console", refuse(NotYet, FAULT)),
+        ("reserve_block_device_name", refuse(Reason::ReserveVolume, Record { event: false, ..FULL })),
+        ("attach_volume", undo(NotYet, EVENT, Attachment)),
+        ("detach_volume", undo(NotYet, EVENT, Detaching)),
+        ("shelve_offload_instance", refuse(NotYet, FULL)),
+        ("unshelve_instance", undo(NotYet, FULL, Claim)),
+        // What Ironic cannot do.
+        ("pause_instance", refuse(Unsupported, FULL)),
+        ("unpause_instance", refuse(Unsupported, FULL)),
+        ("suspend_instance", refuse(Unsupported, FULL)),
+        ("resume_instance", refuse(Unsupported, FULL)),
+        ("snapshot_instance", undo(Unsupported, FULL, Image)),
+        ("backup_instance", undo(Unsupported, FULL, Image)),
+        ("shelve_instance", undo(Unsupported, FULL, Image)),
+        ("set_admin_password", refuse(Reason::SetPassword, FULL)),
+        ("get_console_output", refuse(Unsupported, FAULT)),
+        ("get_diagnostics", refuse(Reason::Diagnostics, FAULT)),
+        ("get_instance_diagnostics", refuse(Reason::Diagnostics, FAULT)),
+        ("get_spice_console", refuse(Reason::Console, FAULT)),
+        ("get_mks_console", refuse(Reason::Console, FAULT)),
+        ("get_rdp_console", refuse(Unsupported, FAULT)),
+        ("quiesce_instance", refuse(Unsupported, NOTHING)),
+        ("unquiesce_instance", refuse(Unsupported, NOTHING)),
+        ("allow_share", refuse(Unsupported, EVENT)),
+        ("deny_share", refuse(Unsupported, EVENT)),
+        ("swap_volume", undo(Unsupported, EVENT, Swap)),
+        ("volume_snapshot_create", refuse(Unsupported, NOTHING)),
+        ("volume_snapshot_delete", refuse(Unsupported, NOTHING)),
+        ("remove_volume_connection", refuse(Unsupported, NOTHING)),
+        ("get_host_uptime", refuse(Unsupported, NOTHING)),
+        ("host_power_action", refuse(Unsupported, NOTHING)),
+        ("host_maintenance_mode", refuse(Unsupported, NOTHING)),
+        // Moves: none is possible.
+        ("prep_resize", undo(Unsupported, FULL, Resize)),
+        ("resize_instance", undo(Unsupported, FULL, Migration)),
+        ("finish_resize", undo(Unsupported, FULL, Migration)),
+        ("confirm_resize", undo(Unsupported, FULL, Migration)),
+        ("revert_resize", undo(Unsupported, FULL, Migration)),
+        ("finish_revert_resize", undo(Unsupported, FULL, Migration)),
+        ("check_can_live_migrate_destination", refuse(MovePreCheck, EVENT)),
+        ("check_can_live_migrate_source", refuse(MovePreCheck, EVENT)),
+        ("pre_live_migration", refuse(Unsupported, EVENT)),
+        ("live_migration", undo(Unsupported, EVENT, Migration)),
+        ("live_migration_force_complete", refuse(Unsupported, EVENT)),
+        ("live_migration_abort", refuse(Unsupported, EVENT)),
+        ("post_live_migration_at_destination", refuse(Unsupported, EVENT)),
+        ("rollback_live_migration_at_destination", refuse(Unsupported, EVENT)),
+        ("drop_move_claim_at_destination", refuse(Unsupported, NOTHING)),
+        ("check_instance_shared_storage", refuse(Unsupported, FAULT)),
+        ("prep_snapshot_based_resize_at_dest", refuse(MovePreCheck, EVENT)),
+        ("prep_snapshot_based_resize_at_source", undo(Unsupported, FULL, Migration)),
+        ("finish_snapshot_based_resize_at_dest", undo(Unsupported, FULL, Migration)),
+        ("revert_snapshot_based_resize_at_dest", undo(Unsupported, FULL, Migration)),
+        ("finish_revert_snapshot_based_resize_at_source", undo(Unsupported, FULL, Migration)),
+        ("confirm_snapshot_based_resize_at_source", undo(Unsupported, FULL, Migration)),
+    ]
+};
+
+/// What becomes of a method; `None` for one that no release has.
+pub fn route(method: &str) -> Option<Route> {
+    METHODS.iter().find(|(name, _)| *name == method).map(|(_, route)| *route)
+}
+
+/// An evacuation arrives as a rebuild with `recreate`.
+pub const EVACUATION: Refusal =
+    Refusal { reason: Reason::Unsupported, record: FULL, leftover: Leftover::Evacuation };
+
+/// The names of all methods, for tests.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_method_stands_twice() {
+        assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+    }
+
+    #[test]
+    fn what_a_scheduler_and_an_api_of_any_release_call_has_a_route() {
+        for method in [
+            "build_and_run_instance",
+            "terminate_instance",
+            "external_instance_event",
+            "stop_instance",
+            "snapshot_instance",
+            "prep_resize",
+            "check_can_live_migrate_destination",
+            "get_console_output",
+            "reserve_block_device_name",
+        ] {
+            assert!(route(method).is_some(), "{method}");
+        }
+        assert_eq!(route("format_disk"), None);
+    }
+}

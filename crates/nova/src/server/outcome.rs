@@ -1,0 +1,117 @@
+//! How a method's failure is written down: the server's fault, the end of the event, the end of the task, in this order
+//! (`nova-wire/04` §2). The order matters: when the task is over the user may look, and then all must be there.
+
+use compute::instance::{Expect, Instance, InstanceUpdate};
+use compute::ports::{self, Fault, Instances};
+use oslo::context::RequestContext;
+use oslo::rpc::Failure;
+use serde_json::{Map, Value, json};
+use tracing::{error, warn};
+
+use super::methods::Record;
+
+/// Runs a method's work for an instance and writes down how it ended.
+pub async fn recorded(
+    instances: &dyn Instances,
+    context: &RequestContext,
+    instance: &mut Instance,
+    method: &str,
+    record: Record,
+    work: impl Future<Output = Result<Value, Failure>> + Send,
+) -> Result<Value, Failure> {
+    let event = format!("compute_{method}");
+    let begun =
+        if record.event { instances.start_event(context, instance.id, &event, false).await } else { Ok(()) };
+    let result = match begun {
+        Ok(()) => {
+            let result = work.await;
+            if let Err(failure) = &result
+                && record.fault
+            {
+                write_fault(instances, context, instance, failure).await;
+            }
+            if record.event {
+                let text = result.as_ref().err().map(said);
+                let finished = instances
+                    .finish_event(context, instance.id, &event, text.as_deref().map(|text| (text, text)))
+                    .await;
+                if let Err(error) = finished {
+                    warn!(instance = %instance.id, event, %error, "the end of the event is not written down");
+                }
+            }
+            result
+        }
+        // An action that is not there: the method does not run, as in stock, but its task ends.
+        Err(error) => Err(failure(error)),
+    };
+    if let Err(failure) = &result
+        && record.revert
+        && !is_other_task(failure)
+    {
+        end_task(instances, context, instance).await;
+    }
+    result
+}
+
+/// Writes the server's fault; an instance that is gone has none.
+pub async fn write_fault(
+    instances: &dyn Instances,
+    context: &RequestContext,
+    instance: &Instance,
+    failure: &Failure,
+) {
+    if failure.is("InstanceNotFound") {
+        return;
+    }
+    let code = failure.kwargs.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let message = said(failure);
+    let fault = Fault { code: code.unwrap_or(500), details: message.clone(), message };
+    if let Err(error) = instances.record_fault(context, instance.id, &fault).await {
+        error!(instance = %instance.id, %error, fault = fault.message, "the fault is not written down");
+    }
+}
+
+/// Ends the instance's task, whatever it is.
+async fn end_task(instances: &dyn Instances, context: &RequestContext, instance: &mut Instance) {
+    let update = InstanceUpdate { task_state: Some(None), ..InstanceUpdate::default() };
+    match instances.update(context, instance, update, Expect::Anything).await {
+        Ok(()) | Err(ports::Error::InstanceGone(_)) => {}
+        Err(error) => error!(instance = %instance.id, %error, "the task could not be ended"),
+    }
+}
+
+/// What a user reads: the message, or the class of an exception without one (`exception_to_dict`).
+fn said(failure: &Failure) -> String {
+    if failure.message.is_empty() { failure.class.clone() } else { failure.message.clone() }
+}
+
+/// The task is another operation's: leave it to that one.
+fn is_other_task(failure: &Failure) -> bool {
+    failure.is("UnexpectedTaskStateError") || failure.is("UnexpectedDeletingTaskStateError")
+}
+
+/// The failure that a port's error is to a caller.
+pub fn failure(error: ports::Error) -> Failure {
+    match error {
+        ports::Error::InstanceGone(id) => nova(
+            "InstanceNotFound",
+            404,
+            &format!("Instance {id} could not be found."),
+            &[("instance_id", &id.to_string())],
+        ),
+        ports::Error::Deleting(text) => nova("UnexpectedDeletingTaskStateError", 500, &text, &[]),
+        ports::Error::UnexpectedTask(text) => nova("UnexpectedTaskStateError", 500, &text, &[]),
+        ports::Error::Refused { class, message } => nova(&class, 400, &message, &[]),
+        ports::Error::Taken(text) | ports::Error::Unavailable(text) => nova("NovaException", 500, &text, &[]),
+    }
+}
+
+/// A failure of `nova.exception`, with its HTTP code and the words of its message.
+pub fn nova(class: &str, code: u16, message: &str, words: &[(&str, &str)]) -> Failure {
+    let mut kwargs = Map::new();
+    for (name, value) in words {
+        kwargs.insert((*name).to_owned(), json!(value));
+    }
+    kwargs.insert("code".to_owned(), json!(code));
+    Failure::nova(class, message, kwargs)
+}
