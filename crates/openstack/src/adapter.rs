@@ -1,6 +1,6 @@
 //! An adapter: one service, seen through a session. Finds the endpoint, agrees on the version, adds the headers, sends.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     Caller, Error,
+    body::scrub,
     discovery::Offer,
     request::{ApiVersion, Request, Version},
     retry::RetryOptions,
@@ -23,8 +24,8 @@ use crate::{
 /// A service token younger than this is not blamed for a 401.
 const YOUNG: Duration = Duration::from_mins(1);
 
-/// The adapter options of keystoneauth.
-#[derive(Clone, Debug)]
+/// The adapter options of keystoneauth. `Debug` masks user information in the endpoint.
+#[derive(Clone)]
 pub struct AdapterOptions {
     /// `service_type`; the official one where `None`. Aliases of the configured type are found as well.
     pub service_type: Option<String>,
@@ -38,6 +39,19 @@ pub struct AdapterOptions {
     pub endpoint_override: Option<String>,
     /// Retries.
     pub retry: RetryOptions,
+}
+
+impl fmt::Debug for AdapterOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdapterOptions")
+            .field("service_type", &self.service_type)
+            .field("service_name", &self.service_name)
+            .field("interfaces", &self.interfaces)
+            .field("region_name", &self.region_name)
+            .field("endpoint_override", &self.endpoint_override.as_deref().map(scrub))
+            .field("retry", &self.retry)
+            .finish()
+    }
 }
 
 impl Default for AdapterOptions {

@@ -1,10 +1,12 @@
 //! Ways to authenticate, and the bodies of Keystone's `POST /v3/auth/tokens`.
 
+use std::fmt;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::Error;
+use crate::{Error, body::scrub};
 
 /// A domain, by id or by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +90,8 @@ pub enum AppCredential {
     },
 }
 
-/// How a session proves who it is. `Debug` shows no secret.
-#[derive(Clone, Debug)]
+/// How a session proves who it is. `Debug` shows only the way, the address and the scope.
+#[derive(Clone)]
 pub enum Auth {
     /// `password`, `v3password`.
     Password {
@@ -134,6 +136,20 @@ pub enum Auth {
         /// The service's address, unless `endpoint_override` says it.
         endpoint: Option<String>,
     },
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (way, address, scope) = match self {
+            Self::Password { auth_url, scope, .. } => ("Password", Some(auth_url), Some(scope)),
+            Self::ApplicationCredential { auth_url, .. } => ("ApplicationCredential", Some(auth_url), None),
+            Self::Token { auth_url, scope, .. } => ("Token", Some(auth_url), Some(scope)),
+            Self::HttpBasic { endpoint, .. } => ("HttpBasic", endpoint.as_ref(), None),
+            Self::None { endpoint } => ("None", endpoint.as_ref(), None),
+        };
+        let address = address.map(|address| scrub(address));
+        f.debug_struct(way).field("address", &address).field("scope", &scope).finish_non_exhaustive()
+    }
 }
 
 impl Auth {

@@ -1,5 +1,7 @@
 //! Keystone's service catalog and the choice of an endpoint in it.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -34,13 +36,19 @@ impl Interface {
     }
 }
 
-/// A catalog, as Keystone's v3 API gives it with a token.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A catalog, as Keystone's v3 API gives it with a token. `Debug` shows how many services it has.
+#[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Catalog(Vec<Entry>);
 
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("services", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
 /// A service of the catalog.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Entry {
     #[serde(rename = "type", default)]
     kind: String,
@@ -51,7 +59,7 @@ struct Entry {
 }
 
 /// An endpoint of a service.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Endpoint {
     #[serde(default)]
     interface: String,
