@@ -1,8 +1,8 @@
 //! Deploying: from a reserved node to an `active` one.
 //!
 //! Expected flow: describe the server in `instance_info`, add the volume targets, validate, `PUT` target `active`, wait.
-//! All of it can be observed but two things, which an operation remembers for itself and which are
-//! asked for again after a restart: that Ironic has validated, and that it has accepted our `PUT`. After a `PUT` whose answer was lost
+//! All of it can be observed but three things, which an operation remembers for itself and which are asked for again after
+//! a restart: that Ironic has taken the description, that it has validated, and that it has accepted our `PUT`. After a `PUT` whose answer was lost
 //! the node tells: `deploying` means that it arrived.
 
 use openstack::ironic::{NewVolumeTarget, Node, Patch, ProvisionState as S, VolumeTarget};
@@ -21,6 +21,8 @@ pub struct Seen {
     pub node: Option<Node>,
     /// Its volume targets; needs to be known only if some are wanted and the node is not deployed yet.
     pub targets: Vec<VolumeTarget>,
+    /// Ironic has taken our description: should it show it in another form than we wrote it, that is its business.
+    pub described: bool,
     /// Ironic has validated the node as it is described now.
     pub valid: bool,
     /// Ironic has accepted our `PUT` of target `active`.
@@ -109,7 +111,7 @@ fn prepare(seen: &Seen, node: &Node, wanted: &Wanted) -> Next<Step> {
         return Next::Fail(Failure::Unavailable(format!("Node {} was put in maintenance", node.uuid)));
     }
     let patch = description(node, &instance_info(&wanted.server, node));
-    if !patch.is_empty() {
+    if !seen.described && !patch.is_empty() {
         return Next::Act(Step::Describe(patch));
     }
     for target in &wanted.targets {
@@ -138,9 +140,7 @@ fn description(node: &Node, info: &[(String, Value)]) -> Vec<Patch> {
 
 /// Whether a target is the one wanted. Properties are not compared: Ironic masks the secrets in them.
 fn same(there: &VolumeTarget, wanted: &NewVolumeTarget) -> bool {
-    there.volume_id == wanted.volume_id
-        && there.boot_index == wanted.boot_index
-        && there.volume_type == wanted.volume_type
+    there.volume_id == wanted.volume_id && there.boot_index == wanted.boot_index
 }
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
     }
 
     fn seen(node: Node) -> Seen {
-        Seen { node: Some(node), targets: vec![], valid: false, asked: false }
+        Seen { node: Some(node), targets: vec![], described: false, valid: false, asked: false }
     }
 
     fn volume(id: &str, boot_index: i64) -> NewVolumeTarget {
@@ -238,7 +238,7 @@ mod tests {
                 assert_eq!(outcome(&decide(&seen(lost), &wanted())), "gone", "{state}");
             }
         }
-        let none = Seen { node: None, targets: vec![], valid: false, asked: false };
+        let none = Seen { node: None, targets: vec![], described: false, valid: false, asked: false };
         assert_eq!(outcome(&decide(&none, &wanted())), "gone");
     }
 
@@ -259,6 +259,14 @@ mod tests {
             decide(&seen(bare), &wanted()),
             Next::Act(Step::Describe(vec![Patch::add("/instance_info/traits", json!(["CUSTOM_LAB"]))]))
         );
+    }
+
+    #[test]
+    fn a_description_that_ironic_shows_in_another_form_is_not_written_again() {
+        let mut changed = node(S::Available);
+        changed.instance_info.insert("root_gb".into(), json!(100));
+        let next = decide(&Seen { described: true, ..seen(changed) }, &wanted());
+        assert_eq!(next, Next::Act(Step::Validate));
     }
 
     #[test]

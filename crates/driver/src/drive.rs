@@ -78,10 +78,14 @@ impl Drive<'_> {
         loop {
             let seen = match known.take() {
                 Some(seen) => seen,
-                None => match self.unless_cancelled(operation.observe(fresh.take())).await? {
-                    Ok(seen) => seen,
+                // Calls are boxed, so that thousands that wait do not each keep room for a call.
+                None => match self.unless_cancelled(Box::pin(operation.observe(fresh.take()))).await? {
+                    Ok(seen) => {
+                        limits.looking = None;
+                        seen
+                    }
                     Err(error) if error.is_transient() => {
-                        self.pause(limits.away(error)?).await?;
+                        self.pause(limits.cannot_look(error)?).await?;
                         continue;
                     }
                     Err(error) => return Err(error.into()),
@@ -101,6 +105,8 @@ impl Drive<'_> {
                     let Some(node) = operation.node(&seen) else { continue };
                     let place = Place::of(node, self.instance);
                     let bounded = operation.is_bounded(&seen);
+                    drop(seen);
+                    limits.moving();
                     fresh = self.wait(place, bounded, &mut limits).await?;
                 }
                 Next::Act(step) => {
@@ -108,7 +114,7 @@ impl Drive<'_> {
                     let node = operation.node(&seen).map(|node| node.uuid);
                     // Not raced with the cancellation: a request that is sent is waited for, so that whoever cleans up
                     // after us does not look before it has taken effect.
-                    let result = operation.act(step, seen).await;
+                    let result = Box::pin(operation.act(step, seen)).await;
                     let outcome = result.as_ref().err().map_or("ok", Setback::name);
                     metrics::counter!("bessemer_driver_steps_total", "operation" => O::NAME, "step" => name, "outcome" => outcome)
                         .increment(1);
@@ -169,21 +175,39 @@ struct Limits<'a> {
     options: &'a Options,
     /// 0.75 … 1.25, different for each instance, so that not all come back at the same moment after an outage.
     spread: f32,
-    refusals: u32,
+    /// Since when, and how often, we have failed to look.
+    looking: Option<Outage>,
+    /// Since when, and how often, the present step has found Ironic away.
+    acting: Option<Outage>,
+    /// How often the present step has found the node busy.
+    busy: u32,
+    /// The step that was refused at the last look.
     refused: Option<&'static str>,
-    outage: Option<(Instant, u32)>,
+    /// When bounded waiting ends.
     deadline: Option<Instant>,
+}
+
+/// A time without Ironic.
+struct Outage {
+    since: Instant,
+    tries: u32,
 }
 
 impl<'a> Limits<'a> {
     fn new(options: &'a Options, instance: InstanceId) -> Self {
         let spread = 0.75 + f32::from(instance.0.as_bytes()[15]) / 510.0;
-        Self { options, spread, refusals: 0, refused: None, outage: None, deadline: None }
+        Self { options, spread, looking: None, acting: None, busy: 0, refused: None, deadline: None }
+    }
+
+    /// The node is under way: the steps so far are over, however they went.
+    fn moving(&mut self) {
+        (self.acting, self.busy, self.refused) = (None, 0, None);
     }
 
     /// A step succeeded.
     fn progress(&mut self) {
-        (self.refusals, self.refused, self.outage, self.deadline) = (0, None, None, None);
+        self.moving();
+        self.deadline = None;
     }
 
     /// When bounded waiting ends, counted from its first moment.
@@ -192,9 +216,15 @@ impl<'a> Limits<'a> {
         *self.deadline.get_or_insert_with(|| Instant::now() + limit)
     }
 
+    /// How long to pause after a failed look.
+    fn cannot_look(&mut self, error: openstack::Error) -> Result<Duration, Error> {
+        away(&mut self.looking, error, self.options.patience, self.spread)
+    }
+
+    /// How long to pause before the next look after a step that did not happen.
     fn setback(&mut self, step: &'static str, setback: Setback) -> Result<Duration, Error> {
         match setback {
-            Setback::Away(error) => self.away(error),
+            Setback::Away(error) => away(&mut self.acting, error, self.options.patience, self.spread),
             Setback::Over(error) => Err(error),
             Setback::Refused(error) => {
                 if self.refused.replace(step) == Some(step) {
@@ -203,29 +233,33 @@ impl<'a> Limits<'a> {
                 Ok(self.options.api_retry_interval)
             }
             Setback::Busy(error) => {
-                self.outage = None;
-                self.refusals += 1;
-                if self.refusals > self.options.api_max_retries {
-                    let text = format!("Gave up on a busy node after {} attempts: {error}", self.refusals);
+                self.busy += 1;
+                if self.busy > self.options.api_max_retries {
+                    let text = format!("Gave up on a busy node after {} attempts: {error}", self.busy);
                     return Err(Error::LockedTooLong(text));
                 }
                 Ok(self.options.api_retry_interval)
             }
         }
     }
+}
 
-    fn away(&mut self, error: openstack::Error) -> Result<Duration, Error> {
-        let (since, tries) = self.outage.get_or_insert_with(|| (Instant::now(), 0));
-        if since.elapsed() >= self.options.patience {
-            return Err(error.into());
-        }
-        if *tries == 0 {
-            warn!(%error, "Ironic is away; trying again");
-        }
-        let pause = Duration::from_secs(1 << (*tries).min(4)).min(LONGEST_PAUSE);
-        *tries += 1;
-        Ok(pause.mul_f32(self.spread))
+fn away(
+    outage: &mut Option<Outage>,
+    error: openstack::Error,
+    patience: Duration,
+    spread: f32,
+) -> Result<Duration, Error> {
+    let outage = outage.get_or_insert_with(|| Outage { since: Instant::now(), tries: 0 });
+    if outage.since.elapsed() >= patience {
+        return Err(error.into());
     }
+    if outage.tries == 0 {
+        warn!(%error, "Ironic is away; trying again");
+    }
+    let pause = Duration::from_secs(1 << outage.tries.min(4)).min(LONGEST_PAUSE);
+    outage.tries += 1;
+    Ok(pause.mul_f32(spread))
 }
 
 /// Longest pause between two attempts while Ironic is away.

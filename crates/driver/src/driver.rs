@@ -184,6 +184,7 @@ impl Driver {
             config_drive,
             cancel,
             built: None,
+            described: false,
             valid: false,
             asked: false,
         };

@@ -12,6 +12,8 @@ mod drive;
 mod driver;
 mod error;
 mod ids;
+#[cfg(test)]
+mod model;
 mod next;
 pub mod release;
 pub mod reserve;

@@ -47,10 +47,17 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
         | S::UnrescueFailed
         | S::ServiceWait
         | S::ServiceFailed
-        | S::Other(_)
         | S::Error => {
             if seen.asked {
                 failed(node, instance)
+            } else {
+                Next::Act(Step::Undeploy)
+            }
+        }
+        // A state of a newer Ironic: Nova asks, and so do we; whatever it is after that, it is on its way.
+        S::Other(_) => {
+            if seen.asked {
+                Next::Wait
             } else {
                 Next::Act(Step::Undeploy)
             }
@@ -135,9 +142,10 @@ mod tests {
     fn expected(state: &S) -> (&'static str, &'static str) {
         match state.as_str() {
             "active" | "wait call-back" | "deploy failed" | "error" | "rescue" | "rescue wait"
-            | "rescue failed" | "unrescue failed" | "service wait" | "service failed" | "polishing" => {
+            | "rescue failed" | "unrescue failed" | "service wait" | "service failed" => {
                 ("undeploy", "failed")
             }
+            "polishing" => ("undeploy", "wait"),
             "deploy hold" | "service hold" => ("abort", "abort"),
             "deleting" | "deleted" | "deploying" | "deploy complete" | "rebuild" | "rescuing"
             | "unrescuing" | "servicing" => ("wait", "wait"),

@@ -14,6 +14,9 @@ use crate::{
 /// What Ironic's validation must find usable, as Nova asks.
 const VALIDATED: [&str; 3] = ["deploy", "power", "storage"];
 
+/// A config drive that was asked for; empty for a deployment without.
+pub(crate) struct Built(Option<SecretString>);
+
 /// The operation.
 pub(crate) struct Deploy<'a> {
     pub(crate) ironic: Ironic,
@@ -21,7 +24,8 @@ pub(crate) struct Deploy<'a> {
     pub(crate) config_drive: &'a dyn ConfigDrive,
     pub(crate) cancel: &'a CancellationToken,
     /// The config drive, from when it is built until Ironic has it.
-    pub(crate) built: Option<Option<SecretString>>,
+    pub(crate) built: Option<Built>,
+    pub(crate) described: bool,
     pub(crate) valid: bool,
     pub(crate) asked: bool,
 }
@@ -48,7 +52,13 @@ impl Operation for Deploy<'_> {
             Some(node) => Some(node),
             None => self.ironic.node(self.wanted.node).await?,
         };
-        let mut seen = Seen { node, targets: Vec::new(), valid: self.valid, asked: self.asked };
+        let mut seen = Seen {
+            node,
+            targets: Vec::new(),
+            described: self.described,
+            valid: self.valid,
+            asked: self.asked,
+        };
         if !self.wanted.targets.is_empty() && matches!(self.decide(&seen), Next::Act(_)) {
             seen.targets = self.ironic.client.volume_targets(&self.ironic.caller, self.wanted.node).await?;
         }
@@ -64,8 +74,8 @@ impl Operation for Deploy<'_> {
         match step {
             Step::Describe(patch) => {
                 seen.node = Some(client.patch_node(caller, self.wanted.node, &patch).await?);
-                self.valid = false;
-                seen.valid = false;
+                (self.described, seen.described) = (true, true);
+                (self.valid, seen.valid) = (false, false);
             }
             Step::RemoveTarget(target) => {
                 client.delete_volume_target(caller, target).await?;
@@ -76,8 +86,7 @@ impl Operation for Deploy<'_> {
             }
             Step::Validate => {
                 self.validate().await?;
-                self.valid = true;
-                seen.valid = true;
+                (self.valid, seen.valid) = (true, true);
             }
             Step::Deploy => {
                 let Some(node) = seen.node.as_mut() else { return Ok(None) };
@@ -120,20 +129,17 @@ impl Deploy<'_> {
     }
 
     async fn put(&mut self, node: &Node) -> Result<(), Setback> {
-        let drive = match &self.built {
-            Some(drive) => drive,
-            None => {
-                let building = self.cancel.run_until_cancelled(self.config_drive.build(node));
-                let drive = building.await.unwrap_or(Err(Error::Cancelled)).map_err(Setback::Over)?;
-                self.built.insert(drive)
-            }
-        };
+        if self.built.is_none() {
+            let building = self.cancel.run_until_cancelled(self.config_drive.build(node));
+            let drive = building.await.unwrap_or(Err(Error::Cancelled)).map_err(Setback::Over)?;
+            self.built = Some(Built(drive));
+        }
         if self.cancel.is_cancelled() {
             return Err(Setback::Over(Error::Cancelled));
         }
         let Ironic { client, caller } = &self.ironic;
-        let put =
-            client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive.as_ref(), None);
+        let drive = self.built.as_ref().and_then(|built| built.0.as_ref());
+        let put = client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive, None);
         put.await.map_err(|error| {
             if is_bad_image(&error) {
                 let text = format!("Ironic refuses the image of the instance: {}", error.message());

@@ -1,0 +1,136 @@
+//! The process is killed at every request in turn, before the request takes effect and after, and started again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use driver::{Deployment, Error};
+use ironic_sim::{Action, Sim, State};
+use openstack::ironic::Node;
+use tokio::sync::Notify;
+
+use crate::support::{Host, assert_free, deployment, sim, vif};
+
+/// When the process dies.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// The request has left us and has had no effect; it never will.
+    Before,
+    /// The request has had its effect; we have not seen the answer.
+    After,
+}
+
+/// Runs `work` on a fresh host until the n-th request of it, and kills it then. True if it died, false if it ended before.
+async fn dies_at<T>(
+    sim: &Sim,
+    nth: u64,
+    moment: Moment,
+    work: impl AsyncFnOnce(&Host) -> Result<T, Error>,
+) -> bool {
+    let first = sim.requests().last().map_or(0, |request| request.number);
+    let (dying, dead) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let hook = {
+        let (dying, dead) = (Arc::clone(&dying), Arc::clone(&dead));
+        move |request: &ironic_sim::Recorded| {
+            let due =
+                request.number == first + nth && request.is_before() == matches!(moment, Moment::Before);
+            if due {
+                dead.store(true, Ordering::SeqCst);
+                dying.notify_one();
+            }
+            // The dead neither ask nor hear.
+            if dead.load(Ordering::SeqCst) { Action::Drop } else { Action::Go }
+        }
+    };
+    sim.on_request(Box::new(hook));
+    let host = Host::start(sim);
+    let died = tokio::select! {
+        biased;
+        () = dying.notified() => true,
+        result = work(&host) => {
+            // Everybody dies of the dropped request or ends well.
+            assert!(result.is_ok() || dead.load(Ordering::SeqCst));
+            dead.load(Ordering::SeqCst)
+        }
+    };
+    sim.clear_hook();
+    died
+}
+
+async fn build(host: &Host, wanted: &Deployment) -> Result<Node, Error> {
+    host.build(wanted, &[vif(1), vif(2)]).await
+}
+
+async fn fleet() -> (Sim, Deployment) {
+    let sim = sim().start().await;
+    let node = sim.enroll(1)[0];
+    sim.add_port(node);
+    (sim, deployment(node))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_is_killed_at_any_request_goes_on_to_active() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut nth = 1;
+        loop {
+            let (sim, wanted) = fleet().await;
+            let died = dies_at(&sim, nth, moment, async |host| build(host, &wanted).await).await;
+            build(&Host::start(&sim), &wanted).await.unwrap();
+            let node = sim.node(wanted.node.0);
+            assert_eq!(node.provision_state, State::Active, "killed {moment:?} request {nth}");
+            assert_eq!(node.deploys, 1, "killed {moment:?} request {nth}");
+            assert_eq!(node.ports.iter().filter(|port| !port.internal_info.is_empty()).count(), 2);
+            if !died {
+                break;
+            }
+            nth += 1;
+        }
+        assert!(nth > 10, "only {nth} requests");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_is_killed_at_any_request_can_be_torn_down() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut nth = 1;
+        loop {
+            let (sim, wanted) = fleet().await;
+            let died = dies_at(&sim, nth, moment, async |host| build(host, &wanted).await).await;
+            Host::start(&sim).tear_down(&wanted).await.unwrap();
+            assert_free(&sim.wait_for_state(wanted.node.0, State::Available).await);
+            if !died {
+                break;
+            }
+            nth += 1;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tear_down_that_is_killed_at_any_request_goes_on_to_its_end() {
+    for reserved_only in [false, true] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut nth = 1;
+            loop {
+                let (sim, wanted) = fleet().await;
+                let host = Host::start(&sim);
+                build(&host, &wanted).await.unwrap();
+                if reserved_only {
+                    sim.set_state(wanted.node.0, State::Available);
+                }
+                drop(host);
+                let died = dies_at(&sim, nth, moment, async |host| host.tear_down(&wanted).await).await;
+                Host::start(&sim).tear_down(&wanted).await.unwrap();
+                let node = sim.wait_for_state(wanted.node.0, State::Available).await;
+                assert_free(&node);
+                assert_eq!(node.tear_downs, u32::from(!reserved_only), "killed {moment:?} request {nth}");
+                if !died {
+                    break;
+                }
+                nth += 1;
+            }
+            assert!(nth > 3, "only {nth} requests");
+        }
+    }
+}

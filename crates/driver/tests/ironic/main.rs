@@ -1,0 +1,10 @@
+//! The driver against a simulated Ironic.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+mod deploying;
+mod killed;
+mod properties;
+mod support;
+mod tearing_down;
+mod watching;

@@ -1,0 +1,133 @@
+//! A driver on a simulated Ironic, and a server to deploy with it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use driver::{ConfigDrive, Deployment, Driver, Error, InstanceId, NodeId, Options, Server};
+use ironic_sim::{Builder, Sim};
+use openstack::{
+    Adapter, AdapterOptions, Auth, Caller, RetryOptions, Service, Session, SessionOptions,
+    ironic::{Client, Node},
+};
+use secrecy::SecretString;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// A driver with its watcher running. Stops when dropped.
+pub struct Host {
+    pub driver: Driver,
+    watching: JoinHandle<()>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+impl Host {
+    /// A process that starts with nothing but its configuration.
+    pub fn start(sim: &Sim) -> Self {
+        Self::start_with(sim, Options::default())
+    }
+
+    pub fn start_with(sim: &Sim, options: Options) -> Self {
+        let session = Session::new(SessionOptions::new(Auth::None { endpoint: None })).unwrap();
+        // The driver's own patience is what is tested here.
+        let retry = RetryOptions { connect_retries: Some(0), ..RetryOptions::default() };
+        let adapter = AdapterOptions { retry, ..AdapterOptions::at(sim.url()) };
+        let client = Client::new(Adapter::new(session, Service::Baremetal, adapter));
+        let driver = Driver::new(client, options);
+        let watcher = driver.clone();
+        let watching = tokio::spawn(async move { watcher.run_watcher(CancellationToken::new()).await });
+        Self { driver, watching }
+    }
+
+    /// Reserves, attaches and deploys, as a build does.
+    pub async fn build(&self, deployment: &Deployment, vifs: &[Uuid]) -> Result<Node, Error> {
+        let caller = Caller::default();
+        let node = deployment.node;
+        self.driver.reserve(&caller, node, deployment.server.instance).await?;
+        self.driver.attach_vifs(&caller, node, vifs).await?;
+        self.driver.deploy(&caller, deployment, &Drive::default(), &CancellationToken::new()).await
+    }
+
+    pub async fn tear_down(&self, deployment: &Deployment) -> Result<Option<Node>, Error> {
+        let hint = Some(deployment.node);
+        self.driver.tear_down(&Caller::default(), deployment.server.instance, hint).await
+    }
+}
+
+/// A config drive that counts how often it was asked for.
+#[derive(Clone, Default)]
+pub struct Drive {
+    pub built: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl ConfigDrive for Drive {
+    async fn build(&self, _node: &Node) -> Result<Option<SecretString>, Error> {
+        self.built.fetch_add(1, Ordering::SeqCst);
+        Ok(Some("SDRzSQ==".into()))
+    }
+}
+
+/// Work takes no time and passes through the waiting states, as with machines that boot a ramdisk.
+pub fn sim() -> Builder {
+    Sim::builder().wait_states()
+}
+
+pub fn deployment(node: Uuid) -> Deployment {
+    numbered_deployment(node, 0xca6b_6dc5)
+}
+
+pub fn numbered_deployment(node: Uuid, instance: u128) -> Deployment {
+    Deployment {
+        node: NodeId(node),
+        server: Server {
+            instance: InstanceId(Uuid::from_u128(instance)),
+            image_ref: Some("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913".into()),
+            root_gb: 100,
+            swap_mb: 0,
+            ephemeral_gb: 0,
+            ephemeral_format: None,
+            preserve_ephemeral: None,
+            display_name: Some("smoke-1".into()),
+            vcpus: 8,
+            memory_mb: 16384,
+            host: "lab-ironic".into(),
+            project_id: "93eb11920d2a4f239fb19bdf1fe772ae".into(),
+            project_name: "admin".into(),
+            user_id: "c03e2145a9224528b04fe246318a1a8c".into(),
+            user_name: "admin".into(),
+            flavor_name: "bm.lab".into(),
+            extra_specs: BTreeMap::new(),
+            image_traits: vec![],
+            fixed_ips: "[]".into(),
+            floating_ips: "[]".into(),
+            has_root_volume: false,
+        },
+        volume_targets: vec![],
+    }
+}
+
+pub fn vif(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+/// What a node must be like when it was given back: nothing of the instance is left on it.
+pub fn assert_free(node: &ironic_sim::Node) {
+    assert_eq!(node.instance_uuid, None);
+    assert!(node.instance_info.is_empty(), "{:?}", node.instance_info);
+    assert!(node.targets.is_empty(), "{:?}", node.targets);
+    for port in &node.ports {
+        assert!(!port.internal_info.contains_key("tenant_vif_port_id"), "{port:?}");
+    }
+}
