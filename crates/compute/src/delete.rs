@@ -47,7 +47,7 @@ impl Delete {
 
     /// Runs the delete to its end and records how it ended. Nothing can fail outwards.
     pub(crate) async fn run(self) {
-        let span = crate::manager::request_span(&self.request.context);
+        let span = oslo::log::request_span(&self.request.context);
         let instance = self.instance.id;
         self.run_in_span().instrument(tracing::info_span!(parent: &span, "delete", %instance)).await;
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use compute::instance::VmState;
 use driver::{InstanceId, NodeId};
+use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use world::{Kill, Process, World, delete, server};
@@ -75,83 +76,86 @@ fn is_gone(world: &World, id: InstanceId, why: &str) {
     }
 }
 
-#[tokio::test]
-async fn a_build_goes_on_wherever_the_process_is_killed() {
-    let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
-    let calls = build(&world, state.path(), nodes[0], 1, None).await;
-    is_active(&world, InstanceId(uuid::Uuid::from_u128(1)), "undisturbed");
-    assert!(calls > 10, "a build makes calls");
-    for call in 0..calls {
-        for after in [false, true] {
-            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
-            let state = tempfile::tempdir().unwrap();
-            let (world, nodes) = cloud(state.path()).await;
-            build(&world, state.path(), nodes[0], 1, Some(Kill { call, after })).await;
-            start_again(&world, state.path()).await;
-            is_active(&world, InstanceId(uuid::Uuid::from_u128(1)), &why);
-            nothing_is_journalled(state.path());
+/// Runs a scenario for a kill before and after every call from the first on, several at a time, until one comes to its
+/// end unharmed. The scenario answers whether it was long enough for the kill.
+async fn kill_everywhere<F, Fut>(scenario: F)
+where
+    F: Fn(Kill, String) -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let kills = (0..).flat_map(|call| [false, true].map(|after| Kill { call, after }));
+    let mut runs = stream::iter(kills)
+        .map(|kill| {
+            let when = if kill.after { "after" } else { "before" };
+            let run = scenario(kill, format!("killed at call {}, {when}", kill.call));
+            async move { (kill, run.await) }
+        })
+        .buffered(16);
+    while let Some((kill, reached)) = runs.next().await {
+        if !reached {
+            assert!(kill.call > 8, "the work makes calls");
+            return;
         }
     }
+}
+
+fn first() -> InstanceId {
+    InstanceId(uuid::Uuid::from_u128(1))
+}
+
+#[tokio::test]
+async fn a_build_goes_on_wherever_the_process_is_killed() {
+    kill_everywhere(async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud(state.path()).await;
+        let calls = build(&world, state.path(), nodes[0], 1, Some(kill)).await;
+        start_again(&world, state.path()).await;
+        is_active(&world, first(), &why);
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_delete_goes_on_wherever_the_process_is_killed() {
-    let id = InstanceId(uuid::Uuid::from_u128(1));
-    let mut call = 0;
-    loop {
-        let mut reached = false;
-        for after in [false, true] {
-            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
-            let state = tempfile::tempdir().unwrap();
-            let (world, nodes) = cloud(state.path()).await;
-            build(&world, state.path(), nodes[0], 1, None).await;
-            let process = Process::start(&world, state.path(), Some(Kill { call, after })).await;
-            let request = delete(&world, id);
-            process.manager.admit_delete(&request).await.unwrap();
-            process.manager.delete(request);
-            process.ended().await;
-            reached |= world.calls_made() > call;
-            start_again(&world, state.path()).await;
-            for node in &nodes {
-                world.sim.wait_for_state(node.0, State::Available).await;
-            }
-            is_gone(&world, id, &why);
-            nothing_is_journalled(state.path());
+    kill_everywhere(async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud(state.path()).await;
+        build(&world, state.path(), nodes[0], 1, None).await;
+        let process = Process::start(&world, state.path(), Some(kill)).await;
+        let request = delete(&world, first());
+        process.manager.admit_delete(&request).await.unwrap();
+        process.manager.delete(request);
+        process.ended().await;
+        let calls = world.calls_made();
+        start_again(&world, state.path()).await;
+        for node in &nodes {
+            world.sim.wait_for_state(node.0, State::Available).await;
         }
-        if !reached {
-            assert!(call > 8, "a delete makes calls");
-            return;
-        }
-        call += 1;
-    }
+        is_gone(&world, first(), &why);
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_failed_build_leaves_nothing_and_goes_back_wherever_the_process_is_killed() {
-    let id = InstanceId(uuid::Uuid::from_u128(1));
-    let mut call = 0;
-    loop {
-        let mut reached = false;
-        for after in [false, true] {
-            let why = format!("killed at call {call}, {}", if after { "after" } else { "before" });
-            let state = tempfile::tempdir().unwrap();
-            let (world, nodes) = cloud(state.path()).await;
-            world.sim.fail_deploy(nodes[0].0, "the disk is broken");
-            build(&world, state.path(), nodes[0], 1, Some(Kill { call, after })).await;
-            reached |= world.calls_made() > call;
-            start_again(&world, state.path()).await;
-            let tables = world.tables();
-            assert_eq!(tables.rescheduled, [id], "{why}: faults {:?}", tables.faults);
-            assert_eq!(tables.allocations.get(&id), Some(&nodes[1]), "{why}");
-            assert!(tables.neutron.is_empty(), "{why}");
-            drop(tables);
-            assert_eq!(world.sim.by_instance(id.0), None, "{why}");
-            nothing_is_journalled(state.path());
-        }
-        if !reached {
-            return;
-        }
-        call += 1;
-    }
+async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_is_killed() {
+    kill_everywhere(async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud(state.path()).await;
+        world.sim.fail_deploy(nodes[0].0, "the disk is broken");
+        let calls = build(&world, state.path(), nodes[0], 1, Some(kill)).await;
+        start_again(&world, state.path()).await;
+        let tables = world.tables();
+        assert_eq!(tables.rescheduled, [first()], "{why}: faults {:?}", tables.faults);
+        assert_eq!(tables.allocations.get(&first()), Some(&nodes[1]), "{why}");
+        assert!(tables.neutron.is_empty(), "{why}");
+        drop(tables);
+        assert!(world.sim.by_instance(first().0).is_none(), "{why}");
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
 }

@@ -128,8 +128,22 @@ impl Build {
         Err((message.to_owned(), details))
     }
 
-    /// Gives the request back to the control plane, which tries another node. What it needs is undone first; a crash
-    /// in between is taken up here again, so it is written down that this is what was being done.
+    /// Writes down that the build failed here and goes back, before anything is undone: that cannot be observed, and a
+    /// restart must not try this node again.
+    pub(super) async fn mark(&self, failure: &Failure) {
+        let Failure::Reschedule { reason, .. } = failure else { return };
+        if !self.request.may_reschedule {
+            return;
+        }
+        let work = Work::Build { instance: self.instance.id, node: self.node() };
+        let origin = self.request.origin.clone();
+        let entry = Entry { work, origin, handing_back: Some(reason.clone()) };
+        if let Err(error) = self.manager.journal.write(entry).await {
+            tracing::warn!(%error, "the journal could not be written; a restart would try this node again");
+        }
+    }
+
+    /// Gives the request back to the control plane, which tries another node. The instance keeps nothing.
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
         let work = Work::Build { instance: self.instance.id, node: self.node() };

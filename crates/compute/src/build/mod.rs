@@ -93,7 +93,7 @@ impl Build {
 
     /// Runs the build to its end and records how it ended. Nothing can fail outwards.
     pub(crate) async fn run(self) {
-        let span = crate::manager::request_span(&self.request.context);
+        let span = oslo::log::request_span(&self.request.context);
         let instance = self.instance.id;
         let inner = tracing::info_span!(parent: &span, "build", %instance, node = %self.request.node);
         self.run_in_span().instrument(inner).await;
@@ -127,8 +127,8 @@ impl Build {
 
     /// The steps in their order.
     async fn build(&mut self) -> Result<(), Failure> {
-        if let Start::HandingBack(reason) = &self.start {
-            return Err(Failure::Reschedule { reason: reason.clone(), by_policy: false });
+        if let Start::HandingBack(reason) = self.start.clone() {
+            return self.undo_deployment(Failure::Reschedule { reason, by_policy: false }).await;
         }
         if self.start == Start::Resumed && self.look_again().await? == Progress::Ended {
             return Ok(());
@@ -139,13 +139,17 @@ impl Build {
         let deployed = match self.prepare().await {
             Ok(volumes) => self.deploy(volumes).await,
             Err(failure) => {
+                self.mark(&failure).await;
                 self.undo_preparation().await;
                 return Err(failure);
             }
         };
         match deployed {
             Ok(node) => self.finish(&node).await,
-            Err(failure) => self.undo_deployment(failure).await,
+            Err(failure) => {
+                self.mark(&failure).await;
+                self.undo_deployment(failure).await
+            }
         }
     }
 

@@ -206,14 +206,3 @@ fn gauge(work: Work, by: f64) {
 pub(crate) fn caller(context: &RequestContext) -> Caller {
     Caller { request_id: Some(context.global_id().to_owned()), ..Caller::default() }
 }
-
-/// The span that says for whom work is done; the log's format takes these fields.
-pub(crate) fn request_span(context: &RequestContext) -> tracing::Span {
-    tracing::info_span!(
-        "request",
-        request_id = context.request_id,
-        global_request_id = context.global_request_id,
-        user = context.user_id,
-        project = context.project_id,
-    )
-}

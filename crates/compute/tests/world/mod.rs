@@ -169,12 +169,9 @@ impl Process {
 
 fn ironic(sim: &Sim) -> openstack::ironic::Client {
     let auth = openstack::Auth::None { endpoint: None };
-    let session = openstack::Session::new(auth, &openstack::SessionOptions::default()).unwrap();
-    let options = openstack::AdapterOptions {
-        endpoint_override: Some(sim.url().to_owned()),
-        ..openstack::AdapterOptions::new("baremetal")
-    };
-    openstack::ironic::Client::new(openstack::Adapter::new(session, options))
+    let session = openstack::Session::new(openstack::SessionOptions::new(auth)).unwrap();
+    let options = openstack::AdapterOptions::at(sim.url());
+    openstack::ironic::Client::new(openstack::Adapter::new(session, openstack::Service::Baremetal, options))
 }
 
 fn driver_options() -> driver::Options {
