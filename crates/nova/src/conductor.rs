@@ -2,6 +2,10 @@
 //!
 //! Facts: `nova/conductor/rpcapi.py`, `nova/objects/base.py` (indirection), topic `conductor`, version 3.0.
 
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::sync::Arc;
@@ -36,7 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(60), patience: Duration::from_secs(600) }
+        Self { timeout: Duration::from_mins(1), patience: Duration::from_mins(10) }
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { host: String::new(), service_down_time: Duration::from_secs(60), sharded: false, peers: None }
+        Self { host: String::new(), service_down_time: Duration::from_mins(1), sharded: false, peers: None }
     }
 }
 
@@ -333,7 +333,7 @@ mod tests {
         let mut fresh = object("Service");
         fresh.insert("last_seen_up", Value::Null);
         fresh.insert("created_at", "2026-11-23T02:17:30Z");
-        assert!(is_up(&fresh, NOW, Duration::from_secs(60)));
+        assert!(is_up(&fresh, NOW, Duration::from_mins(1)));
         assert!(!is_up(&fresh, NOW, Duration::from_secs(20)));
     }
 

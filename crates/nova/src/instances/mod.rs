@@ -8,6 +8,8 @@ pub mod reschedule;
 pub mod save;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};

@@ -1,7 +1,6 @@
 //! Captured messages, for tests.
 
 use compute::instance::Instance;
-use oslo::context::RequestContext;
 use serde_json::{Map, Value};
 
 use super::parse;
@@ -43,11 +42,6 @@ pub fn stop_message() -> Map<String, Value> {
 /// `snapshot_instance`.
 pub fn snapshot_message() -> Map<String, Value> {
     message(include_str!("../../tests/data/snapshot_instance.json"))
-}
-
-/// The context of a captured message.
-pub fn context(message: &Map<String, Value>) -> RequestContext {
-    RequestContext::from_message(message)
 }
 
 /// The instance of the captured build.

@@ -58,9 +58,10 @@ fn read(args: &Map<String, Value>) -> Result<(HashMap<Uuid, Instance>, Vec<News>
     }
     let mut news = Vec::new();
     for value in list("events")? {
-        match piece(value) {
-            Some(piece) => news.push(piece),
-            None => warn!("an external event is unreadable"),
+        if let Some(piece) = piece(value) {
+            news.push(piece);
+        } else {
+            warn!("an external event is unreadable");
         }
     }
     Ok((instances, news))
@@ -102,7 +103,7 @@ async fn pass_on(
             }
         }
         (name, _, tag) => {
-            debug!(instance = %id, event = name, status = news.status, tag, "nobody waits for it")
+            debug!(instance = %id, event = name, status = news.status, tag, "nobody waits for it");
         }
     }
 }

@@ -27,7 +27,7 @@ use tracing::{error, warn};
 
 use self::methods::{EVACUATION, Record, Refusal, Route, route};
 use self::outcome::{nova, recorded};
-pub use self::undo::Undo;
+pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
 use crate::instances::parse::{self, Malformed};
 use crate::instances::request;

@@ -21,6 +21,7 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
     let asked = |argument: &str| request.args.get(argument).and_then(Value::as_str).unwrap_or_default();
     match reason {
         Reason::Unsupported => Failure::not_implemented(),
+        Reason::SetPassword | Reason::Diagnostics if running => Failure::not_implemented(),
         Reason::NotYet => not_yet(request),
         Reason::MovePreCheck => {
             let reason = "a bare metal server cannot be moved";
@@ -31,7 +32,6 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
                 &[("reason", reason)],
             )
         }
-        Reason::SetPassword if running => Failure::not_implemented(),
         Reason::SetPassword => {
             let reason = format!("instance {id} is not running");
             nova(
@@ -41,7 +41,6 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
                 &[("instance", &id), ("reason", &reason)],
             )
         }
-        Reason::Diagnostics if running => Failure::not_implemented(),
         Reason::Diagnostics => nova(
             "InstanceInvalidState",
             400,
@@ -172,9 +171,7 @@ pub async fn take_back(
             if let Some(attachment) = id("new_attachment_id") {
                 undo.forget_attachment(context, attachment).await;
             }
-            if let (Some(old), Some(new)) = (id("old_volume_id"), id("new_volume_id")) {
-                undo.fail_volume_migration(context, old, new).await;
-            }
+            warn!("a migration inside Cinder, if this swap is part of one, must be ended there");
         }
     }
 }

@@ -179,10 +179,6 @@ impl Undo for Fake {
     async fn keep_volume(&self, _: &RequestContext, _: Uuid) {
         self.log.note("keep volume");
     }
-
-    async fn fail_volume_migration(&self, _: &RequestContext, _: Uuid, _: Uuid) {
-        self.log.note("fail volume migration");
-    }
 }
 
 #[async_trait]
@@ -241,7 +237,7 @@ fn request(method: &str, args: Map<String, Value>) -> Request {
 }
 
 fn map(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
+    crate::conductor::arguments(value)
 }
 
 async fn send(fake: &Fake, request: Request) -> Result<Value, Failure> {
@@ -479,18 +475,18 @@ fn field() -> impl Strategy<Value = String> {
 }
 
 /// The path of one value somewhere in a document.
-fn paths(value: &Value, at: String, found: &mut Vec<String>) {
-    found.push(at.clone());
+fn paths(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
     match value {
         Value::Array(list) => {
             for (index, value) in list.iter().enumerate() {
-                paths(value, format!("{at}/{index}"), found);
+                paths(value, &format!("{at}/{index}"), found);
             }
         }
         Value::Object(map) => {
             for (name, value) in map {
                 let name = name.replace('~', "~0").replace('/', "~1");
-                paths(value, format!("{at}/{name}"), found);
+                paths(value, &format!("{at}/{name}"), found);
             }
         }
         _ => {}
@@ -524,7 +520,7 @@ proptest! {
     ) {
         let mut args = Value::Object(testing::build_args());
         let mut found = Vec::new();
-        paths(&args, String::new(), &mut found);
+        paths(&args, "", &mut found);
         found.remove(0);
         *args.pointer_mut(&found[at.index(found.len())]).unwrap() = value;
         let fake = Fake::default();
