@@ -1,78 +1,26 @@
 //! An adapter: one service, seen through a session. Finds the endpoint, agrees on the version, adds the headers, sends.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 use tracing::Instrument;
 use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    Caller, Error,
-    body::scrub,
+    AdapterOptions, Caller, Error,
     discovery::Offer,
     request::{ApiVersion, Request, Version},
-    retry::RetryOptions,
     send::{Answer, Sending},
     service::Service,
-    session::{Auth, Grant, Interface, Session, Wanted},
+    session::{Auth, Grant, Session, Wanted},
+    shared::Shared,
 };
 
 /// A service token younger than this is not blamed for a 401.
 const YOUNG: Duration = Duration::from_mins(1);
-
-/// The adapter options of keystoneauth. `Debug` masks user information in the endpoint.
-#[derive(Clone)]
-pub struct AdapterOptions {
-    /// `service_type`; the official one where `None`. Aliases of the configured type are found as well.
-    pub service_type: Option<String>,
-    /// `service_name`.
-    pub service_name: Option<String>,
-    /// `valid_interfaces`, in the order of preference.
-    pub interfaces: Vec<Interface>,
-    /// `region_name`.
-    pub region_name: Option<String>,
-    /// `endpoint_override`; may hold `%(project_id)s` (Cinder's `endpoint_template`) and may lack the version.
-    pub endpoint_override: Option<String>,
-    /// Retries.
-    pub retry: RetryOptions,
-}
-
-impl fmt::Debug for AdapterOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdapterOptions")
-            .field("service_type", &self.service_type)
-            .field("service_name", &self.service_name)
-            .field("interfaces", &self.interfaces)
-            .field("region_name", &self.region_name)
-            .field("endpoint_override", &self.endpoint_override.as_deref().map(scrub))
-            .field("retry", &self.retry)
-            .finish()
-    }
-}
-
-impl Default for AdapterOptions {
-    fn default() -> Self {
-        Self {
-            service_type: None,
-            service_name: None,
-            interfaces: vec![Interface::Internal, Interface::Public],
-            region_name: None,
-            endpoint_override: None,
-            retry: RetryOptions::default(),
-        }
-    }
-}
-
-impl AdapterOptions {
-    /// Defaults with this address instead of the catalog's.
-    pub fn at(endpoint: impl Into<String>) -> Self {
-        Self { endpoint_override: Some(endpoint.into()), ..Self::default() }
-    }
-}
 
 /// A cheap handle on one service; clones share what was discovered.
 #[derive(Clone, Debug)]
@@ -85,7 +33,7 @@ struct Inner {
     service_session: Option<Session>,
     options: AdapterOptions,
     /// What the service offered; forgotten when it refuses a version.
-    offer: Mutex<Option<Offer>>,
+    offer: Shared<Offer>,
 }
 
 /// What a request is sent with.
@@ -97,7 +45,7 @@ struct Credentials {
 impl Adapter {
     /// An adapter for `service`.
     pub fn new(session: Session, service: Service, options: AdapterOptions) -> Self {
-        Self(Arc::new(Inner { service, session, service_session: None, options, offer: Mutex::default() }))
+        Self(Arc::new(Inner { service, session, service_session: None, options, offer: Shared::default() }))
     }
 
     /// The same, sending the token of `service_user` as `X-Service-Token` with every call (`[service_user]
@@ -111,7 +59,7 @@ impl Adapter {
             session: inner.session.clone(),
             service_session: Some(service_user),
             options: inner.options.clone(),
-            offer: Mutex::default(),
+            offer: Shared::default(),
         }))
     }
 
@@ -169,7 +117,7 @@ impl Adapter {
                     credentials = new;
                 }
                 (406, Some(version)) => {
-                    *self.0.offer.lock().await = None;
+                    self.0.offer.forget();
                     if matches!(request.version, Version::Newest { .. }) && !agreed_again {
                         agreed_again = true;
                         continue;
@@ -341,12 +289,7 @@ impl Adapter {
         credentials: &Credentials,
         at_least: ApiVersion,
     ) -> Result<ApiVersion, Error> {
-        let mut known = self.0.offer.lock().await;
-        let offer = match *known {
-            Some(offer) => offer,
-            None => *known.insert(self.discover(caller, credentials).await?),
-        };
-        drop(known);
+        let offer = self.0.offer.get(|_| true, async || self.discover(caller, credentials).await).await?;
         offer.choose(self.0.service, at_least)
     }
 

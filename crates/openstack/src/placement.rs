@@ -246,7 +246,7 @@ impl Client {
 
     /// Deletes a provider; false where it did not exist. 409: it has children or is allocated.
     pub async fn delete_provider(&self, caller: &Caller, provider: Uuid) -> Result<bool, Error> {
-        let request = Request::delete(&["resource_providers", &provider.to_string()]);
+        let request = Request::delete(&["resource_providers", &provider.to_string()]).idempotent();
         Ok(found(self.adapter.empty(caller, request).await)?.is_some())
     }
 
@@ -336,7 +336,7 @@ impl Client {
 
     /// Takes everything from a consumer, whatever its generation; false where it had nothing. No version.
     pub async fn delete_allocations(&self, caller: &Caller, consumer: Uuid) -> Result<bool, Error> {
-        let request = Request::delete(&["allocations", &consumer.to_string()]);
+        let request = Request::delete(&["allocations", &consumer.to_string()]).idempotent();
         Ok(found(self.adapter.empty(caller, request).await)?.is_some())
     }
 
@@ -353,9 +353,11 @@ impl Client {
         Ok(list.allocation_requests)
     }
 
-    /// Replaces the inventories of many providers in one transaction, all or nothing; allocations are left alone. 409: one
-    /// of the generations is old, or inventory that would go is in use. Each generation rises by one. 1.30; needs the
-    /// service role or admin, as every write does.
+    /// Replaces the inventories of many providers in one transaction, all or nothing; allocations are left alone. 1.30.
+    ///
+    /// The generations rise by more than one (by two in Placement 16) and are not returned: list the providers to learn
+    /// them. 409: one of the generations is old, or inventory that would go is in use. 403: by default the call is for
+    /// the role `service` alone, not for admin; write the inventories one by one instead.
     pub async fn reshape(
         &self,
         caller: &Caller,

@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use common::{Cloud, PASSWORD, Reply, quick};
@@ -100,6 +101,47 @@ async fn a_token_near_its_end_is_renewed_before_use_whatever_the_clocks_say() {
     let dying = cloud.session();
     dying.token().await.unwrap();
     assert_eq!(dying.token().await.unwrap().unwrap().expose_secret(), "secret-token-3");
+}
+
+/// Lets time pass, for clocks only: sockets do not notice.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn an_hours_token_is_used_until_half_a_minute_before_its_end() {
+    let cloud = Cloud::start(|_, _| empty_allocations()).await;
+    let session = cloud.session();
+    session.token().await.unwrap();
+    pass(3560).await;
+    session.token().await.unwrap();
+    assert_eq!(cloud.tokens(), 1);
+    pass(15).await;
+    session.token().await.unwrap();
+    assert_eq!(cloud.tokens(), 2);
+}
+
+#[tokio::test]
+async fn a_service_token_that_may_be_to_blame_for_a_refusal_is_renewed() {
+    // The service user's first token is no good, its second is.
+    let cloud = Cloud::start(|seen, _| {
+        let refused = seen.header("x-service-token") == Some("secret-token-1");
+        if refused { Reply::empty(401) } else { Reply::json(200, &json!({"id": "x"})) }
+    })
+    .await;
+    let service_user = cloud.session();
+    service_user.token().await.unwrap();
+    let client = glance::Client::new(cloud.adapter(Service::Image).with_service_token(service_user));
+    let caller = Caller { user_token: Some("user-token".into()), ..Caller::default() };
+    // A fresh one is not blamed: it is the user's that has ended.
+    assert!(client.image(&caller, "x").await.unwrap_err().is_unauthorized());
+    pass(120).await;
+    client.image(&caller, "x").await.unwrap();
+    let last = cloud.seen().pop().unwrap();
+    assert_eq!(last.header("x-auth-token"), Some("user-token"));
+    assert_eq!(last.header("x-service-token"), Some("secret-token-3"));
 }
 
 #[tokio::test]

@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 use uuid::Uuid;
 
 use super::{
+    node::{Node, NodeId, NodeQuery, Patch},
+    parts::{Console, NewVolumeTarget, Port, PortGroup, Validation, VolumeConnector, VolumeTarget},
     state::{PowerTarget, ProvisionTarget},
-    types::{
-        Console, NewVolumeTarget, Node, NodeId, NodeQuery, Patch, Port, PortGroup, Validation,
-        VolumeConnector, VolumeTarget,
-    },
 };
 use crate::{Adapter, Caller, Error, Request};
 

@@ -1,12 +1,14 @@
 //! Ironic, the bare metal service.
 
 mod client;
+mod node;
+mod parts;
 mod state;
-mod types;
 
 pub use client::Client;
-pub use state::{PowerState, PowerTarget, ProvisionState, ProvisionTarget};
-pub use types::{
-    Console, ConsoleInfo, InterfaceValidation, NODE_FIELDS, NewVolumeTarget, Node, NodeId, NodeQuery, Patch,
-    Port, PortGroup, Validation, VolumeConnector, VolumeTarget,
+pub use node::{NODE_FIELDS, Node, NodeId, NodeQuery, Patch};
+pub use parts::{
+    Console, ConsoleInfo, InterfaceValidation, NewVolumeTarget, Port, PortGroup, Validation, VolumeConnector,
+    VolumeTarget,
 };
+pub use state::{PowerState, PowerTarget, ProvisionState, ProvisionTarget};

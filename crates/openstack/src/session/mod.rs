@@ -8,20 +8,14 @@ mod catalog;
 mod grant;
 mod options;
 
-use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{
     Client,
     header::{ACCEPT, HeaderValue},
 };
 use secrecy::SecretString;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::time::Instant;
 use url::Url;
 
 pub use auth::{AppCredential, Auth, Domain, Named, Scope};
@@ -31,7 +25,7 @@ pub(crate) use grant::Grant;
 use grant::IDENTITY;
 pub use options::{CONNECT_TIMEOUT, DEFAULT_TIMEOUT, SessionOptions};
 
-use crate::{Error, retry::RetryOptions, send::Sending};
+use crate::{Error, retry::RetryOptions, send::Sending, shared::Shared};
 
 /// A cheap handle; clones share the token and the connections.
 #[derive(Clone)]
@@ -41,11 +35,7 @@ struct Inner {
     http: Client,
     options: SessionOptions,
     tokens_url: Option<Url>,
-    grant: RwLock<Option<Arc<Grant>>>,
-    /// Held while Keystone is asked; carries the last refusal.
-    asking: Mutex<Option<Error>>,
-    /// Times Keystone was asked to the end.
-    asked: AtomicU64,
+    grant: Shared<Arc<Grant>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -59,8 +49,7 @@ impl Session {
     pub fn new(options: SessionOptions) -> Result<Self, Error> {
         let http = options.client()?;
         let tokens_url = options.auth.auth_url().map(auth::tokens_url).transpose()?;
-        let (grant, asking, asked) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { http, options, tokens_url, grant, asking, asked })))
+        Ok(Self(Arc::new(Inner { http, options, tokens_url, grant: Shared::default() })))
     }
 
     /// The token to send now; `None` where authentication works without one. Authenticates if there is none yet.
@@ -85,57 +74,27 @@ impl Session {
         self.0.options.deadline()
     }
 
-    fn current(&self) -> Option<Arc<Grant>> {
-        self.0.grant.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// A grant that is good for a while; `None` without Keystone.
     pub(crate) async fn grant(&self) -> Result<Option<Arc<Grant>>, Error> {
-        let Some(url) = &self.0.tokens_url else { return Ok(None) };
-        match self.current() {
-            Some(grant) if !grant.is_stale() => Ok(Some(grant)),
-            stale => self.ask(url, stale.as_ref()).await.map(Some),
-        }
+        self.grant_if(|_| true).await
     }
 
     /// A grant other than `refused`, which a service did not accept.
     pub(crate) async fn renew(&self, refused: &Arc<Grant>) -> Result<Option<Arc<Grant>>, Error> {
-        match &self.0.tokens_url {
-            Some(url) => self.ask(url, Some(refused)).await.map(Some),
-            None => Ok(None),
-        }
+        self.grant_if(|grant| !Arc::ptr_eq(grant, refused)).await
     }
 
-    /// Asks Keystone, unless somebody else did while we waited for our turn.
-    async fn ask(&self, url: &Url, unwanted: Option<&Arc<Grant>>) -> Result<Arc<Grant>, Error> {
-        let before = self.0.asked.load(Ordering::Acquire);
-        let mut refusal = self.0.asking.lock().await;
-        if let Some(grant) = self.current()
-            && !unwanted.is_some_and(|unwanted| Arc::ptr_eq(unwanted, &grant))
-            && !grant.is_stale()
-        {
-            return Ok(grant);
-        }
-        if self.0.asked.load(Ordering::Acquire) != before
-            && let Some(error) = &*refusal
-        {
-            return Err(error.clone());
-        }
-        let result = self.authenticate(url).await;
-        self.0.asked.fetch_add(1, Ordering::Release);
-        match result {
-            Ok(grant) => {
-                let grant = Arc::new(grant);
-                *self.0.grant.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&grant));
-                *refusal = None;
-                Ok(grant)
-            }
-            Err(error) => {
+    async fn grant_if(&self, wanted: impl Fn(&Arc<Grant>) -> bool) -> Result<Option<Arc<Grant>>, Error> {
+        let Some(url) = &self.0.tokens_url else { return Ok(None) };
+        let good = |grant: &Arc<Grant>| !grant.is_stale() && wanted(grant);
+        let ask = async || {
+            let result = self.authenticate(url).await.map(Arc::new);
+            if let Err(error) = &result {
                 tracing::warn!(%error, "authentication failed");
-                *refusal = Some(error.clone());
-                Err(error)
             }
-        }
+            result
+        };
+        self.0.grant.get(good, ask).await.map(Some)
     }
 
     async fn authenticate(&self, url: &Url) -> Result<Grant, Error> {
