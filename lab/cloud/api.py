@@ -68,14 +68,14 @@ _MICROVERSIONS = {'compute': '2.96', 'baremetal': '1.93', 'placement': '1.36'}
 
 
 @functools.cache
-def _session(scope):
+def session_of(scope):
     auth = v3.Password(auth_url=settings.AUTH_URL, username='admin', password=settings.PASSWORD, user_domain_id='default', **_SCOPES[scope])
     return session.Session(auth=auth, app_name='lab')
 
 
 @functools.cache
 def _service(kind, scope='project'):
-    return Service(adapter.Adapter(_session(scope), service_type=kind, region_name=settings.REGION, default_microversion=_MICROVERSIONS.get(kind)))
+    return Service(adapter.Adapter(session_of(scope), service_type=kind, region_name=settings.REGION, default_microversion=_MICROVERSIONS.get(kind)))
 
 
 def nova():

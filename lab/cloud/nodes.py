@@ -82,7 +82,7 @@ def provision(uuid, target):
     patiently(ironic().put, f'/v1/nodes/{uuid}/states/provision', dict(target=target))
 
 
-def _power(uuid, target):
+def power(uuid, target):
     patiently(ironic().put, f'/v1/nodes/{uuid}/states/power', dict(target=target))
 
 
@@ -111,7 +111,7 @@ def enroll(wanted):
         now = _await(managed, SETTLED)
         # The fake power interface begins with no power state at all, which Nova takes for a broken machine,
         # and the fake deploy interface never switches anything on.
-        list(pool.map(lambda each: _power(now[each.name]['uuid'], each.power),
+        list(pool.map(lambda each: power(now[each.name]['uuid'], each.power),
                       [each for each in managed if each.power and now[each.name]['power_state'] is None]))
         offered = [each for each in managed if each.state == 'available']
         list(pool.map(lambda each: provision(now[each.name]['uuid'], 'provide'), [each for each in offered if now[each.name]['provision_state'] == 'manageable']))
@@ -141,3 +141,7 @@ def _remove(node):
     if node['instance_uuid'] and node['provision_state'] == 'available':
         patiently(ironic().patch, f"/v1/nodes/{node['uuid']}", [dict(op='remove', path='/instance_uuid')])
     patiently(ironic().delete, f"/v1/nodes/{node['uuid']}")
+
+
+def is_plain(name):
+    return name is not None and name.startswith(PLAIN) and name.removeprefix(PLAIN).isdigit()

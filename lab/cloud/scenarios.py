@@ -12,12 +12,16 @@ def fragile():
     return [nodes.Wanted(name, resource_class='fragile', more=dict(deploy_interface='custom-agent')) for name in FRAGILE]
 
 
-def offered(count, resource_class='CUSTOM_BAREMETAL'):
+def free_nodes(resource_class='CUSTOM_BAREMETAL'):
+    """The nodes of a class that Placement offers to the lab's flavors."""
+    trait = dict(required='CUSTOM_LAB')
+    found = placement().get('/allocation_candidates', resources=f'{resource_class}:1', **trait)['allocation_requests']
+    return sorted(next(iter(each['allocations'])) for each in found)
+
+
+def offered(count, resource_class='CUSTOM_BAREMETAL', seconds=150):
     """Waits until Placement offers at least `count` free nodes of a class."""
-    def there():
-        found = placement().get('/allocation_candidates', resources=f'{resource_class}:1')['allocation_requests']
-        return len(found) >= count
-    wait_for(f'{count} free nodes of {resource_class} in Placement', there, 150, 0.5)
+    wait_for(f'{count} free nodes of {resource_class} in Placement', lambda: len(free_nodes(resource_class)) >= count, seconds, 0.25)
 
 
 def node_settled(node, seconds=120):
@@ -105,6 +109,7 @@ def rescheduled(name='lab-rescheduled'):
     first = wait_for('the first node waits for its ramdisk', lambda: _waiting(server), 60)
     second = next(name for name in FRAGILE if name != first)
     nodes.patiently(ironic().patch, f'/v1/nodes/{second}', [dict(op='replace', path='/deploy_interface', value='fake')])
+    nodes.power(second, 'power on')
     try:
         servers.wait_status(server, 'ACTIVE', 180)
         settle(server)
