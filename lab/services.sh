@@ -41,7 +41,8 @@ run_nova-api() { OS_NOVA_CONFIG_DIR=$ETC/nova OS_NOVA_CONFIG_FILES="api-paste.in
 run_nova-conductor() { start nova-conductor nova-conductor "${NOVA_FILES[@]}" --log-file "$LOG/nova-conductor.log"; }
 run_nova-scheduler() { start nova-scheduler nova-scheduler "${NOVA_FILES[@]}" --log-file "$LOG/nova-scheduler.log"; }
 run_ironic-conductor() {
-    start ironic-conductor ironic-conductor --config-file "$ETC/ironic/ironic.conf" --config-file "$ETC/ironic/pace.conf" --log-file "$LOG/ironic-conductor.log"
+    start ironic-conductor ironic-conductor --config-file "$ETC/ironic/ironic.conf" --config-file "$ETC/ironic/pace.conf" \
+        --log-file "$LOG/ironic-conductor.log"
 }
 run_ironic-api() { api ironic-api 6385 ironic.wsgi.api --pyargv "--config-file $ETC/ironic/ironic.conf --log-file $LOG/ironic-api.log"; }
 

@@ -28,9 +28,9 @@ def check(pace=0):
     return register
 
 
-def same_as_stock(story, seen, *path):
+def same_as_stock(story, seen, *path, ignoring=()):
     """Raises with every place at which `seen` differs from what stock did in the story."""
-    differing = golden.differences(story, seen, *path)
+    differing = golden.differences(story, seen, *path, ignoring=ignoring)
     if differing:
         raise AssertionError(f'{len(differing)} differences from stock:\n' + '\n'.join(differing[:40]))
 

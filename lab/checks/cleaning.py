@@ -17,7 +17,8 @@ def _ports():
 
 
 def _taken():
-    return [node for node in nodes.everyone().values() if node['name'].startswith(OURS) and (node['instance_uuid'] or node['provision_state'] != 'available')]
+    ours = [node for node in nodes.everyone().values() if node['name'].startswith(OURS)]
+    return [node for node in ours if node['instance_uuid'] or node['provision_state'] != 'available']
 
 
 def nothing_left(seconds=60):

@@ -1,6 +1,6 @@
 """The machines as Nova and Placement see them."""
 from checks import check, expect, same_as_stock
-from cloud import nodes, observe, placement_view, service
+from cloud import golden, nodes, observe, placement_view, service
 from cloud.api import ironic, nova, placement, wait_for
 
 NEW = nodes.Wanted('lab-new', traits=['CUSTOM_ODD'])
@@ -17,20 +17,19 @@ def picture():
     service.forget()
     service.start()
     names = [each.name for each in _wanted()]
-    stock = len(_recorded()['providers'])
-    wait_for('every node in the picture', lambda: len(_settled(names)['providers']) == stock, 60)
+    stock = len(golden.load('picture')['providers'])
+    wait_for('every node in the picture', lambda: len(observe.picture(names)['providers']) >= stock, 60)
     same_as_stock('picture', _settled(names))
-
-
-def _recorded():
-    from cloud import golden
-    return golden.load('picture')
 
 
 def _settled(names):
     """The picture once two looks at it agree."""
-    seen = observe.picture(names)
-    return wait_for('a picture at rest', lambda: seen if observe.picture(names) == seen else None, 10, 1)
+    seen = [observe.picture(names)]
+
+    def at_rest():
+        seen.append(observe.picture(names))
+        return seen[-1] if seen[-1] == seen[-2] else None
+    return wait_for('a picture at rest', at_rest, 20, 1)
 
 
 @check()

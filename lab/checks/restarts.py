@@ -4,11 +4,18 @@ from cloud import observe, scenarios, servers, service
 from cloud.api import wait_for
 
 
+ARRIVED = ('networking', 'block_device_mapping', 'spawning')
+
+
+def _task(server):
+    return servers.show(server)['OS-EXT-STS:task_state']
+
+
 @check(pace=SLOW)
 def killed_early():
     """kill -9 as soon as the build has arrived, before Ironic knows of it: the build goes on"""
     made = lives.two('lab-life')
-    wait_for('the builds have arrived', lambda: all(servers.show(server)['OS-EXT-STS:task_state'] in ('networking', 'block_device_mapping', 'spawning') for server in made), 30, 0.05)
+    wait_for('the builds have arrived', lambda: all(_task(server) in ARRIVED for server in made), 30, 0.05)
     service.kill()
     service.start()
     lives.active_as_stock(made)

@@ -1,4 +1,6 @@
 """The compute service as Nova sees it."""
+import time
+
 from checks import check, expect
 from cloud import service
 
@@ -16,7 +18,10 @@ def service_up():
 @check()
 def service_stops():
     """SIGTERM ends it within 15 s, and Nova still has its record"""
+    since = time.monotonic()
     service.stop()
+    seconds = time.monotonic() - since
+    expect(seconds <= 15, f'it took {seconds:.0f} s')
     expect(service.pid() is None, 'still there')
     service.start()
     expect(service.up(), 'not up after a restart')

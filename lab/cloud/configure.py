@@ -11,9 +11,9 @@ TEMPLATES = settings.LAB_HOME / 'templates'
 
 
 def _values():
-    return dict(ip='127.0.0.1', user=getpass.getuser(), password=settings.PASSWORD, compute_host=settings.COMPUTE_HOST, run=settings.RUN, log=settings.LOG,
-                state=settings.LAB_DIR / 'state', venv=os.environ['LAB_VENV'], debug=os.environ.get('LAB_DEBUG', 'false'),
-                delay=os.environ.get('LAB_DELAY', '0'))
+    return dict(ip='127.0.0.1', user=getpass.getuser(), password=settings.PASSWORD, compute_host=settings.COMPUTE_HOST,
+                run=settings.RUN, log=settings.LOG, state=settings.LAB_DIR / 'state', venv=os.environ['LAB_VENV'],
+                debug=os.environ.get('LAB_DEBUG', 'false'), delay=os.environ.get('LAB_DELAY', '0'))
 
 
 def write(*only):

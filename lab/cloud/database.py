@@ -1,5 +1,6 @@
 """Nova's, Ironic's and Placement's databases, for what no API shows. Read over MariaDB's local socket."""
 import contextlib
+import getpass
 
 import pymysql
 import pymysql.cursors
@@ -9,7 +10,7 @@ from cloud import settings
 
 @contextlib.contextmanager
 def _cursor(database):
-    link = pymysql.connect(unix_socket=str(settings.RUN / 'mysql.sock'), user='root', database=database, autocommit=True,
+    link = pymysql.connect(unix_socket=str(settings.RUN / 'mysql.sock'), user=getpass.getuser(), database=database, autocommit=True,
                            cursorclass=pymysql.cursors.DictCursor)
     with link, link.cursor() as cursor:
         yield cursor

@@ -17,9 +17,13 @@ def load(story):
     return json.loads(_file(story).read_text())
 
 
-def differences(story, seen, *path):
-    """Where `seen` differs from the recorded story, or from the part of it at `path`."""
+def differences(story, seen, *path, ignoring=()):
+    """Where `seen` differs from the recorded story, or from the part of it at `path`; some of the keys there may be left out."""
     stock = load(story)
     for key in path:
         stock = stock[key]
-    return normal.differences(stock, json.loads(json.dumps(seen, sort_keys=True, default=str)))
+    seen = json.loads(json.dumps(seen, sort_keys=True, default=str))
+    for key in ignoring:
+        stock.pop(key, None)
+        seen.pop(key, None)
+    return normal.differences(stock, seen)

@@ -9,6 +9,7 @@ from cloud.api import ApiError, ironic, wait_for
 
 JOBS = 8
 PLAIN = 'lab-'
+PROPERTIES = dict(cpus=8, memory_mb=16384, local_gb=100, cpu_arch='x86_64', capabilities='boot_mode:uefi')
 
 
 @dataclasses.dataclass
@@ -17,7 +18,7 @@ class Wanted:
 
     name: str
     resource_class: str | None = 'baremetal'
-    properties: dict = dataclasses.field(default_factory=lambda: dict(cpus=8, memory_mb=16384, local_gb=100, cpu_arch='x86_64', capabilities='boot_mode:uefi'))
+    properties: dict = dataclasses.field(default_factory=PROPERTIES.copy)
     traits: list = dataclasses.field(default_factory=lambda: ['CUSTOM_LAB', 'HW_CPU_X86_VMX'])
     state: str = 'available'
     power: str | None = 'power on'
@@ -107,17 +108,23 @@ def enroll(wanted):
         list(pool.map(_create, new))
         now = everyone()
         managed = [each for each in wanted if each.state != 'enroll']
-        list(pool.map(lambda each: provision(now[each.name]['uuid'], 'manage'), [each for each in managed if now[each.name]['provision_state'] == 'enroll']))
+        _lead(pool, managed, now, 'enroll', 'manage')
         now = _await(managed, SETTLED)
         # The fake power interface begins with no power state at all, which Nova takes for a broken machine,
         # and the fake deploy interface never switches anything on.
         list(pool.map(lambda each: power(now[each.name]['uuid'], each.power),
                       [each for each in managed if each.power and now[each.name]['power_state'] is None]))
         offered = [each for each in managed if each.state == 'available']
-        list(pool.map(lambda each: provision(now[each.name]['uuid'], 'provide'), [each for each in offered if now[each.name]['provision_state'] == 'manageable']))
+        _lead(pool, offered, now, 'manageable', 'provide')
         now = _await(offered, ('available', 'active', 'rescue', 'deploy failed', 'error'))
         list(pool.map(lambda each: _finish(now[each.name]['uuid'], each), new))
     return len(new)
+
+
+def _lead(pool, wanted, now, state, target):
+    """Moves on those of the wanted nodes that are in a state."""
+    there = [now[each.name] for each in wanted if now[each.name]['provision_state'] == state]
+    list(pool.map(lambda node: provision(node['uuid'], target), there))
 
 
 def _finish(uuid, wanted):

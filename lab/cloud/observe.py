@@ -38,6 +38,8 @@ def _compute_nodes(names):
 def _column(key, value):
     if key in _JSON_COLUMNS and value:
         return json.loads(value)
+    if hasattr(value, 'isoformat'):
+        return '<time>'
     return value if isinstance(value, (int, str, type(None))) else float(value)
 
 
@@ -75,8 +77,8 @@ def actions(server, names):
     for action in servers.actions_of(server):
         if any(each['event'] == 'compute_power_update' for each in action['events']):
             continue
-        events = [dict(event=each['event'], result=each['result'], details=each.get('details'), traceback=bool(each.get('traceback')), host=each.get('host'))
-                  for each in sorted(action['events'], key=lambda each: (each['start_time'], each['event']))]
+        events = [dict(event=each['event'], result=each['result'], details=each.get('details'),
+                       traceback=bool(each.get('traceback')), host=each.get('host')) for each in sorted(action['events'], key=lambda each: (each['start_time'], each['event']))]
         found.append(normal.document(dict(action=action['action'], message=action['message'], events=events), names))
     return found
 
@@ -98,15 +100,17 @@ def server(uuid):
 
 def _instance_row(uuid):
     row = database.row('nova_cell1', 'select * from instances where uuid = %s', uuid)
-    hidden = _ROW_OWN | {'hostname', 'display_name', 'display_description', 'key_data', 'user_data', 'compute_id', 'launched_at', 'terminated_at', 'instance_type_id'}
-    kept = {key: _column(key, value) if not hasattr(value, 'isoformat') else '<time>' for key, value in row.items() if key not in hidden}
+    hidden = _ROW_OWN | {'hostname', 'display_name', 'display_description', 'key_data', 'user_data', 'compute_id', 'instance_type_id',
+                         'launched_at', 'terminated_at'}
+    kept = {key: _column(key, value) for key, value in row.items() if key not in hidden}
     return kept | dict(launched=row['launched_at'] is not None, compute_known=row['compute_id'] is not None)
 
 
 def _rows(table, uuid):
     skipped = {'id', 'uuid', 'created_at', 'updated_at'}
-    found = database.rows('nova_cell1', f'select * from {table} where instance_uuid = %s and deleted = 0 order by id', uuid)
-    return [{key: _column(key, value) if not hasattr(value, 'isoformat') else '<time>' for key, value in row.items() if key not in skipped} for row in found]
+    query = f'select * from {table} where instance_uuid = %s and deleted = 0 order by id'
+    found = database.rows('nova_cell1', query, uuid)
+    return [{key: _column(key, value) for key, value in row.items() if key not in skipped} for row in found]
 
 
 def _system_metadata(uuid):
@@ -120,11 +124,13 @@ def _network_info(uuid):
     return json.loads(kept or '[]')
 
 
+_PORT = ('admin_state_up', 'binding:host_id', 'binding:profile', 'binding:vif_type', 'binding:vnic_type', 'device_id', 'device_owner',
+         'fixed_ips', 'mac_address', 'name', 'network_id', 'status', 'port_security_enabled')
+
+
 def port(port):
     """What Nova and Ironic write on a port."""
-    wanted = ('admin_state_up', 'binding:host_id', 'binding:profile', 'binding:vif_type', 'binding:vnic_type', 'device_id', 'device_owner', 'fixed_ips', 'mac_address',
-              'name', 'network_id', 'status', 'port_security_enabled')
-    kept = {key: port.get(key) for key in wanted}
+    kept = {key: port.get(key) for key in _PORT}
     # Ironic fills the profile with the node's own link information; only its keys are of interest.
     return kept | {'binding:profile': sorted(kept['binding:profile'] or {})}
 

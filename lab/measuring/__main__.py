@@ -96,10 +96,11 @@ def _report(options, logs, firehose, watch, begin, filled, steady):
     fill = [request for request in logs.requests() if request.start < filled + 0.5]
     return dict(
         nodes=options.nodes, kind=options.kind, interval=options.interval or 60,
-        fill=dict(seconds=round(filled - begin, 2), cpu_seconds=watch.cpu(begin, filled), rss_mib=watch.rss(filled), requests=by_service(fill),
-                  rpc=firehose.between(begin, filled + 0.5), shapes=by_shape(fill)),
-        steady=[dict(seconds=round(end - start, 2), cpu_seconds=watch.cpu(start, following), period=round(following - start, 1), requests=by_service(inside),
-                     rpc=firehose.between(start, following), shapes=by_shape(inside)) for start, end, following, inside in steady],
+        fill=dict(seconds=round(filled - begin, 2), cpu_seconds=watch.cpu(begin, filled), rss_mib=watch.rss(filled),
+                  requests=by_service(fill), rpc=firehose.between(begin, filled + 0.5), shapes=by_shape(fill)),
+        steady=[dict(seconds=round(end - start, 2), cpu_seconds=watch.cpu(start, following), period=round(following - start, 1),
+                     requests=by_service(inside), rpc=firehose.between(start, following), shapes=by_shape(inside))
+                for start, end, following, inside in steady],
         peak_rss_mib=watch.peak())
 
 

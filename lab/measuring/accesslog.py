@@ -8,6 +8,7 @@ from cloud import settings
 
 SERVICES = {'ironic': 'ironic-api', 'placement': 'placement', 'keystone': 'keystone', 'neutron': 'neutron', 'glance': 'glance'}
 _LINE = re.compile(r'^(\d+) (\d+)us (\d+) (\S+) (\S+) sz=(\d+) ua="(.*)"')
+_VALUE = re.compile(r'(marker|limit|in_tree|name)=[^&]*')
 _UUID = re.compile(r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}')
 # openstacksdk, which stock uses for Ironic, puts the service's name in front of its own; so does Bessemer.
 AGENTS = {'stock': re.compile(r'nova-compute'), 'bessemer': re.compile(r'^bessemer/')}
@@ -37,7 +38,8 @@ class Request:
     def shape(self):
         """The request with what is particular to one node taken out, so that equal ones can be counted."""
         path = _UUID.sub('{uuid}', self.path)
-        return f"{self.method} {re.sub(r'(marker|limit|in_tree|name)=[^&]*', r'\1=*', path)[:120]}"
+        path = _VALUE.sub(r'\1=*', path)
+        return f'{self.method} {path[:120]}'
 
 
 class Logs:
@@ -71,4 +73,5 @@ def by_service(requests):
 
 
 def by_shape(requests, most=30):
-    return [[service, shape, count] for (service, shape), count in collections.Counter((request.service, request.shape) for request in requests).most_common(most)]
+    counted = collections.Counter((request.service, request.shape) for request in requests)
+    return [[service, shape, count] for (service, shape), count in counted.most_common(most)]

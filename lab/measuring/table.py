@@ -21,7 +21,8 @@ def _line(report):
     fill, steady = report['fill'], report['steady']
     return (report['kind'], report['nodes'], fill['seconds'], fill['cpu_seconds'], _requests(fill['requests']), fill['rpc']['calls'],
             _span([each['seconds'] for each in steady]), _span([each['cpu_seconds'] for each in steady]),
-            ', '.join(sorted({_requests(each['requests']) for each in steady})), _span([each['rpc']['calls'] for each in steady]), report['peak_rss_mib'])
+            ', '.join(sorted({_requests(each['requests']) for each in steady})), _span([each['rpc']['calls'] for each in steady]),
+            report['peak_rss_mib'])
 
 
 def main(files):
