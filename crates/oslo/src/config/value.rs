@@ -36,7 +36,6 @@ impl PartialEq for Value {
 impl Value {
     /// What `$name` is replaced with: Python's `str()` of the value.
     pub fn as_reference(&self) -> String {
-        let quoted = |text: &String| format!("'{text}'");
         match self {
             Self::Unset => String::new(),
             Self::Text(text) => text.clone(),
@@ -45,13 +44,34 @@ impl Value {
             Self::Float(number) => format!("{number:?}"),
             Self::Bool(true) => "True".to_owned(),
             Self::Bool(false) => "False".to_owned(),
-            Self::List(items) => format!("[{}]", items.iter().map(quoted).collect::<Vec<_>>().join(", ")),
+            Self::List(items) => {
+                format!("[{}]", items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "))
+            }
             Self::Dict(items) => {
-                let items: Vec<_> = items.iter().map(|(k, v)| format!("'{k}': '{v}'")).collect();
+                let items: Vec<_> =
+                    items.iter().map(|(k, v)| format!("{}: {}", quoted(k), quoted(v))).collect();
                 format!("{{{}}}", items.join(", "))
             }
         }
     }
+}
+
+/// Python's `repr` of a text.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut quoted = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\\' => quoted.push_str("\\\\"),
+            c if c == quote => quoted.extend(['\\', c]),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push(quote);
+    quoted
 }
 
 /// `text` as a value of `kind`, or what would be allowed. A blank number is [`Value::Unset`].
@@ -256,6 +276,8 @@ mod tests {
                 ("a\",\"b", Some("['a\"', '\"b']")),
                 ("\na,\nb", Some("['a', 'b']")),
                 ("[a,b]", Some("['[a', 'b]']")),
+                ("it's", Some("[\"it's\"]")),
+                ("a\nb", Some(r"['a\nb']")),
                 (",a", Some("['', 'a']")),
             ],
         );
