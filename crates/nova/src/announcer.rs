@@ -171,11 +171,67 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use compute::ports::Announcer as _;
+    use oslo::rpc::CallError;
+
     use super::*;
+    use crate::conductor::testing::Script;
+    use crate::instances::testing;
+
+    fn announcer(script: &Script, track_instance_changes: bool) -> Announcer {
+        let options = Options {
+            host: "lab-ironic".into(),
+            track_instance_changes,
+            instance_name_template: "instance-%08x".into(),
+        };
+        Announcer::new(script.conductor(), options, None)
+    }
 
     #[test]
     fn an_event_has_the_name_that_its_consumers_know() {
         assert_eq!(event_type(Event::Create, Phase::Error("x")), "instance.create.error");
         assert_eq!(event_type(Event::Shutdown, Phase::End), "instance.shutdown.end");
+    }
+
+    #[tokio::test]
+    async fn the_schedulers_learn_the_whole_instance_in_a_list() {
+        let script = Script::default().then(Ok(testing::build_args()["instance"].clone()));
+        let announcer = announcer(&script, true);
+        announcer.instance_changed(&RequestContext::admin(), &testing::instance()).await;
+        let sent = &script.sent()[1];
+        assert_eq!(
+            (sent.what.as_str(), &sent.args["host_name"]),
+            ("update_instance_info", &json!("lab-ironic"))
+        );
+        let list = &sent.args["instance_info"];
+        assert_eq!(
+            (&list["nova_object.name"], &list["nova_object.version"]),
+            (&json!("InstanceList"), &json!("2.6"))
+        );
+        let member = &list["nova_object.data"]["objects"][0];
+        assert_eq!(member["nova_object.data"]["uuid"], json!(testing::instance().id));
+    }
+
+    #[tokio::test]
+    async fn the_schedulers_are_told_of_ids_alone_where_that_is_enough() {
+        let script = Script::default();
+        let announcer = announcer(&script, true);
+        let id = testing::instance().id;
+        announcer.instance_gone(&RequestContext::admin(), id).await;
+        announcer.sync(&RequestContext::admin(), &[]).await;
+        assert_eq!(script.names(), ["delete_instance_info", "sync_instance_info"]);
+        assert_eq!(script.sent()[0].args["instance_uuid"], json!(id));
+        assert_eq!(script.sent()[1].args["instance_uuids"], json!([]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_read_or_sent_for_listeners_that_are_not_there() {
+        let script = Script::default().then(Err(CallError::Timeout));
+        let announcer = announcer(&script, false);
+        let context = RequestContext::admin();
+        announcer.instance_changed(&context, &testing::instance()).await;
+        announcer.instance_gone(&context, testing::instance().id).await;
+        announcer.notify(&context, &testing::instance(), Event::Create, Phase::Start).await;
+        assert!(script.sent().is_empty());
     }
 }

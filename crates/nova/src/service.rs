@@ -24,6 +24,8 @@ const TOPIC: &str = "compute";
 /// How long one of the first pings waits, and how many of them there are; later ones are more patient.
 const EAGER_PING: Duration = Duration::from_secs(10);
 const EAGER_PINGS: u32 = 10;
+/// What a report is waited for at least.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the service reports.
 #[derive(Debug, Clone)]
@@ -151,15 +153,18 @@ impl Service {
     }
 
     async fn report(&mut self) -> Result<()> {
-        let count = self.record.int("report_count").unwrap_or_default();
-        let mut record = self.record.clone();
-        record.clear_changes();
-        record.set("report_count", count + 1);
-        let acted =
-            self.conductor.act(&self.context, record.clone(), "save", json!({}), Repeat::Never).await?;
-        record.apply(&acted.updates);
-        record.clear_changes();
-        self.record = record;
+        // The database takes a report as one only when its number is greater than the last: one that was not answered
+        // may have been counted.
+        let count = self.record.int("report_count").unwrap_or_default() + 1;
+        self.record.clear_changes();
+        self.record.set("report_count", count);
+        let limit = self.options.report_interval.max(LEAST_PATIENCE);
+        let save = self.conductor.act(&self.context, self.record.clone(), "save", json!({}), Repeat::Never);
+        // A report that was lost with its broker must not keep the next one waiting until we are taken for dead.
+        let acted = tokio::time::timeout(limit, save)
+            .await
+            .map_err(|_| crate::conductor::Error::Unanswered("Service.save".to_owned()))??;
+        self.record.apply(&acted.updates);
         Ok(())
     }
 }
@@ -359,7 +364,7 @@ mod tests {
             .iter()
             .map(|sent| sent.args["objinst"]["nova_object.data"]["report_count"].as_i64().unwrap())
             .collect();
-        assert_eq!(counts, [101, 102, 102]);
+        assert_eq!(counts, [101, 102, 103]);
         let first = &script.sent()[4].args["objinst"];
         assert_eq!(first["nova_object.changes"], json!(["report_count"]));
         assert_eq!(first["nova_object.data"]["version"], 74);

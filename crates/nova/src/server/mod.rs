@@ -13,6 +13,8 @@ mod undo;
 mod worker;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -1,0 +1,226 @@
+//! Scripted ports for the server's tests: every call that the server makes is written into one log, in order.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
+use compute::ports::{self, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::request::{BuildRequest, DeleteRequest};
+use configdrive::network::NetworkInfo;
+use driver::{InstanceId, NodeId};
+use oslo::context::RequestContext;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Undo, Worker};
+
+/// The calls.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn note(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    /// What was called, in order.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// All ports in one.
+#[derive(Clone, Default)]
+pub struct Fake {
+    pub log: Log,
+    /// The journal takes nothing.
+    pub no_journal: bool,
+}
+
+#[async_trait]
+impl Instances for Fake {
+    async fn get(&self, _: &RequestContext, _: InstanceId) -> ports::Result<Option<Instance>> {
+        Ok(None)
+    }
+
+    async fn on_this_host(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn update(
+        &self,
+        _: &RequestContext,
+        _: &mut Instance,
+        update: InstanceUpdate,
+        _: Expect,
+    ) -> ports::Result<()> {
+        self.log.note(format!("update vm={:?} task={:?}", update.vm_state, update.task_state));
+        Ok(())
+    }
+
+    async fn save_network(&self, _: &RequestContext, _: &mut Instance, _: NetworkInfo) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn destroy(&self, _: &RequestContext, _: &Instance) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn block_devices(&self, _: &RequestContext, _: InstanceId) -> ports::Result<Vec<BlockDevice>> {
+        Ok(Vec::new())
+    }
+
+    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn record_fault(&self, _: &RequestContext, _: InstanceId, fault: &Fault) -> ports::Result<()> {
+        self.log.note(format!("fault {} {}", fault.code, fault.message));
+        Ok(())
+    }
+
+    async fn start_event(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        event: &str,
+        _: bool,
+    ) -> ports::Result<()> {
+        self.log.note(format!("start {event}"));
+        Ok(())
+    }
+
+    async fn finish_event(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        event: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        self.log.note(format!("finish {event} {}", if failure.is_some() { "Error" } else { "Success" }));
+        Ok(())
+    }
+
+    async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn reschedule(&self, _: &BuildRequest, _: &str, _: &str) -> ports::Result<()> {
+        Ok(())
+    }
+
+    fn decode_build(&self, _: &Value) -> Option<BuildRequest> {
+        None
+    }
+
+    fn decode_delete(&self, _: &Value) -> Option<DeleteRequest> {
+        None
+    }
+}
+
+#[async_trait]
+impl Placement for Fake {
+    async fn heads(&self) -> ports::Result<HashMap<NodeId, ProviderHead>> {
+        Ok(HashMap::new())
+    }
+
+    async fn held_by(&self, _: InstanceId) -> ports::Result<Vec<NodeId>> {
+        Ok(Vec::new())
+    }
+
+    async fn report(
+        &self,
+        _: &compute::inventory::Wanted,
+        _: Option<KnownProvider>,
+        _: bool,
+    ) -> ports::Result<KnownProvider> {
+        Err(ports::Error::Unavailable("not asked for here".into()))
+    }
+
+    async fn remove(&self, _: NodeId, _: &[InstanceId]) -> ports::Result<()> {
+        Ok(())
+    }
+
+    async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
+        self.log.note(format!("release {instance}"));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Undo for Fake {
+    async fn delete_image(&self, _: &RequestContext, image: Uuid) {
+        self.log.note(format!("delete image {image}"));
+    }
+
+    async fn end_migration(&self, _: &RequestContext, _: &Value, status: &str) {
+        self.log.note(format!("migration {status}"));
+    }
+
+    async fn return_claim(&self, _: &RequestContext, _: &Value, _: InstanceId) {
+        self.log.note("return claim");
+    }
+
+    async fn drop_claim(&self, _: &RequestContext, _: InstanceId, node: NodeId) {
+        self.log.note(format!("drop claim {node}"));
+    }
+
+    async fn forget_disk(&self, _: &RequestContext, _: &BlockDevice) {
+        self.log.note("forget disk");
+    }
+
+    async fn forget_attachment(&self, _: &RequestContext, _: Uuid) {
+        self.log.note("forget attachment");
+    }
+
+    async fn keep_volume(&self, _: &RequestContext, _: Uuid) {
+        self.log.note("keep volume");
+    }
+}
+
+#[async_trait]
+impl Worker for Fake {
+    async fn admit_build(&self, request: &BuildRequest) -> io::Result<()> {
+        if self.no_journal {
+            return Err(io::Error::other("No space left on device"));
+        }
+        self.log.note(format!("admit build {}", request.instance.id));
+        Ok(())
+    }
+
+    async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
+        self.log.note(format!("admit delete {}", request.instance.id));
+        Ok(())
+    }
+
+    fn build(&self, request: BuildRequest) {
+        self.log.note(format!("build {} on {}", request.instance.id, request.node));
+    }
+
+    fn delete(&self, request: DeleteRequest) {
+        self.log.note(format!("delete {}", request.instance.id));
+    }
+
+    async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
+        assert!(context.is_admin || port.is_none());
+        self.log.note(format!("network changed {id} {port:?}"));
+    }
+
+    async fn vif_deleted(&self, _: &RequestContext, id: InstanceId, port: Uuid) {
+        self.log.note(format!("vif deleted {id} {port}"));
+    }
+
+    async fn power_update(&self, _: &RequestContext, id: InstanceId, on: bool) {
+        self.log.note(format!("power {id} {on}"));
+    }
+
+    async fn set_enabled(&self, enabled: bool) {
+        self.log.note(format!("enabled {enabled}"));
+    }
+}
