@@ -103,7 +103,7 @@ impl Drive<'_> {
                 }
                 Next::Wait => {
                     let Some(node) = operation.node(&seen) else { continue };
-                    let place = Place::of(node, self.instance);
+                    let place = Place::of(node, Some(self.instance));
                     let bounded = operation.is_bounded(&seen);
                     drop(seen);
                     limits.moving();

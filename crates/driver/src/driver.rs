@@ -17,7 +17,7 @@ use crate::{
     deploy,
     drive::Drive,
     reserve, vifs,
-    watch::{Source, Watcher},
+    watch::{Place, Source, Watcher},
 };
 
 /// How patient the driver is.
@@ -213,6 +213,20 @@ impl Driver {
         Ok(())
     }
 
+    /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is gone, or somebody has it
+    /// already.
+    pub async fn settled(&self, caller: &Caller, node: NodeId) -> Result<Option<Node>, Error> {
+        let mut found = Some(self.node(caller, node).await?);
+        let forever = CancellationToken::new();
+        while let Some(node) = found.take().filter(|node| node.instance_uuid.is_none()) {
+            if !is_being_cleaned(&node.provision_state) {
+                return Ok(Some(node));
+            }
+            found = self.shared.watcher.wait(Place::of(&node, None), &forever).await?;
+        }
+        Ok(None)
+    }
+
     async fn vifs(&self, caller: &Caller, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {
         let mut operation = Vifs { ironic: self.ironic(caller), node, wanted };
         self.drive(InstanceId(node.0), &CancellationToken::new()).run(&mut operation).await?;
@@ -226,4 +240,9 @@ impl Driver {
     fn drive<'a>(&'a self, instance: InstanceId, cancel: &'a CancellationToken) -> Drive<'a> {
         Drive { watcher: &self.shared.watcher, options: &self.shared.options, instance, cancel }
     }
+}
+
+fn is_being_cleaned(state: &ProvisionState) -> bool {
+    use ProvisionState as S;
+    matches!(state, S::Deleting | S::Deleted | S::Cleaning | S::CleanWait | S::CleanHold)
 }

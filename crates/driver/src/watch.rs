@@ -41,8 +41,8 @@ pub trait Source: Send + Sync {
 pub struct Place {
     /// The node.
     pub node: NodeId,
-    /// The instance on it.
-    pub instance: InstanceId,
+    /// The instance on it; `None` waits for a node that carries none.
+    pub instance: Option<InstanceId>,
     /// Its provision state.
     pub state: ProvisionState,
     /// The state it is going to.
@@ -51,7 +51,7 @@ pub struct Place {
 
 impl Place {
     /// Where this node is now.
-    pub fn of(node: &Node, instance: InstanceId) -> Self {
+    pub fn of(node: &Node, instance: Option<InstanceId>) -> Self {
         Self {
             node: node.uuid,
             instance,
@@ -61,7 +61,8 @@ impl Place {
     }
 
     fn holds(&self, node: &Node) -> bool {
-        node.instance_uuid == Some(self.instance.0) && same_place(node, &self.state, &self.target)
+        node.instance_uuid == self.instance.map(|instance| instance.0)
+            && same_place(node, &self.state, &self.target)
     }
 }
 

@@ -25,7 +25,7 @@ fn deploying(sim: &Sim) -> Uuid {
 fn place(node: Uuid) -> Place {
     Place {
         node: NodeId(node),
-        instance: InstanceId(node),
+        instance: Some(InstanceId(node)),
         state: ProvisionState::Deploying,
         target: ProvisionState::Active,
     }
@@ -194,4 +194,14 @@ async fn a_build_survives_an_hour_without_ironic_while_it_waits() {
     });
     let deployed = host.build(&deployment(node), &[]).await.unwrap();
     assert_eq!(deployed.provision_state, ProvisionState::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_freed_node_is_settled_when_it_is_cleaned() {
+    let sim = Sim::builder().duration(State::Cleaning, Duration::from_mins(2)).start().await;
+    let host = Host::start(&sim);
+    let node = sim.enroll(1)[0];
+    sim.set_state(node, State::Cleaning);
+    let settled = host.driver.settled(&openstack::Caller::default(), NodeId(node)).await.unwrap();
+    assert_eq!(settled.unwrap().provision_state, ProvisionState::Available);
 }
