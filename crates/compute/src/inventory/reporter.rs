@@ -1,14 +1,13 @@
 //! Keeps the picture true: one look at Ironic's list and the instances each period, and only the differences written.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{Driver, NodeId};
-use futures_util::StreamExt;
 use openstack::Caller;
-use openstack::ironic::{Node, NodeQuery, ProvisionState};
+use openstack::ironic::{Node, NodeQuery};
 use oslo::context::RequestContext;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -149,18 +148,10 @@ impl Reporter {
     }
 
     async fn report_when_settled(&self, node: NodeId) {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            match self.0.driver.node(&Caller::default(), node).await {
-                Ok(found)
-                    if matches!(
-                        found.provision_state,
-                        ProvisionState::Cleaning | ProvisionState::CleanWait | ProvisionState::Deleting
-                    ) => {}
-                _ => break,
-            }
-        }
-        if let Err(error) = self.look_at(&RequestContext::admin(), node, None).await {
+        let settled = self.0.driver.settled(&Caller::default(), node).await;
+        if let Ok(Some(_)) = settled
+            && let Err(error) = self.look_at(&RequestContext::admin(), node, None).await
+        {
             tracing::debug!(%node, %error, "the freed node could not be reported at once; the next period will");
         }
     }
@@ -223,20 +214,12 @@ impl Reporter {
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         outcome.removed = self.remove_gone(context, &listed, &ours).await?;
         let usage = usage_by_node(&instances);
-        let idle = Usage::default();
-
-        let mut writes = futures_util::stream::iter(ours.values().map(|node| {
-            let usage = usage.get(&node.uuid).unwrap_or(&idle);
-            async move { self.write(context, node, usage).await }
-        }))
-        .buffer_unordered(inner.options.parallel);
-        while let Some(result) = writes.next().await {
-            match result {
-                Ok(written) => outcome.written += usize::from(written),
-                Err(()) => outcome.failed += 1,
-            }
+        let queue = Mutex::new(ours.values());
+        let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage));
+        for (written, failed) in futures_util::future::join_all(writers).await {
+            outcome.written += written;
+            outcome.failed += failed;
         }
-        drop(writes);
         {
             let mut picture = self.picture();
             picture.keep_only(|node| ours.contains_key(&node));
@@ -401,6 +384,25 @@ impl Reporter {
         self.0.placement.remove(node, &left).await?;
         tracing::info!(%node, "node is gone from Ironic; its record and provider are removed");
         Ok(())
+    }
+
+    /// One of the writers: takes nodes off the queue until it is empty; answers how many were written and how many failed.
+    async fn write_all(
+        &self,
+        context: &RequestContext,
+        queue: &Mutex<hash_map::Values<'_, NodeId, Node>>,
+        usage: &HashMap<NodeId, Usage>,
+    ) -> (usize, usize) {
+        let idle = Usage::default();
+        let (mut written, mut failed) = (0, 0);
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(node) = next else { return (written, failed) };
+            match self.write(context, node, usage.get(&node.uuid).unwrap_or(&idle)).await {
+                Ok(wrote) => written += usize::from(wrote),
+                Err(()) => failed += 1,
+            }
+        }
     }
 
     /// Writes what differs of one node; answers whether anything did. What fails is logged and tried in the next look.

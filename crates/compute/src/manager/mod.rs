@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use driver::{Driver, InstanceId};
 use openstack::Caller;
@@ -33,6 +34,8 @@ pub struct Options {
     /// `max_concurrent_builds`: how many builds do work of ours at once; those that wait for Ironic do not count. 0 is
     /// no bound.
     pub max_concurrent_builds: usize,
+    /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
+    pub sync_interval: Option<Duration>,
     pub build: build::Options,
 }
 
@@ -180,6 +183,29 @@ impl Manager {
         self.0.ports.reporter.set_disabled(!enabled);
         if let Err(error) = self.0.ports.reporter.look(&RequestContext::admin()).await {
             tracing::warn!(%error, "the providers could not be told at once; the next period will");
+        }
+    }
+
+    /// Tells the scheduler every period which instances are here, until the shutdown.
+    pub async fn sync_scheduler(&self, shutdown: CancellationToken) {
+        let Some(interval) = self.0.options.sync_interval else { return };
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let context = RequestContext::admin();
+            match self.0.ports.instances.on_this_host(&context).await {
+                Ok(here) => {
+                    let ids: Vec<InstanceId> = here.iter().map(|instance| instance.id).collect();
+                    self.0.ports.announcer.sync(&context, &ids).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the scheduler could not be told which instances are here")
+                }
+            }
         }
     }
 

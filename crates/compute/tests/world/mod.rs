@@ -210,6 +210,7 @@ fn options(state: &Path) -> Options {
         host: HOST.to_owned(),
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
+        sync_interval: None,
         build: BuildOptions {
             network_retries: 0,
             access_network: None,
