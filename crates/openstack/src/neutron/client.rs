@@ -217,6 +217,20 @@ impl Client {
         self.list(caller, &request, |group: &SecurityGroup| group.id.clone()).await
     }
 
+    /// Security groups by their ids; unknown ones are left out. No ids, no groups; none where Neutron has none at all (404).
+    pub async fn security_groups_by_id(
+        &self,
+        caller: &Caller,
+        ids: &[String],
+    ) -> Result<Vec<SecurityGroup>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = with_fields(Request::get(&["security-groups"]), &["id", "name"]);
+        let list = self.by_ids(caller, &request, ids, |group: &SecurityGroup| group.id.clone()).await;
+        Ok(found(list)?.unwrap_or_default())
+    }
+
     /// The network that Neutron makes for a project by itself. 404 or 409: it cannot.
     pub async fn auto_allocated_network(&self, caller: &Caller, project: &str) -> Result<String, Error> {
         let request = Request::get(&["auto-allocated-topology", project]);
