@@ -53,14 +53,16 @@ ready_neutron() { wait_for 60 neutron answers "http://$IP:9696/"; }
 ready_nova-api() { wait_for 60 nova-api answers "http://$IP:8774/"; }
 ready_nova-conductor() { wait_for 60 nova-conductor reported nova-conductor; }
 ready_nova-scheduler() { wait_for 60 nova-scheduler reported nova-scheduler; }
-ready_ironic-conductor() { wait_for 60 ironic-conductor listens 8089; }
+ready_ironic-conductor() { wait_for 60 ironic-conductor at_work; }
 ready_ironic-api() { wait_for 60 ironic-api answers "http://$IP:6385/"; }
 
 reported() { # reported BINARY: does Nova know the service?
     [ "$(sql -e "select count(*) from services where \`binary\` = '$1' and deleted = 0" nova_cell1)" != 0 ]
 }
 
-listens() { (exec 3<>"/dev/tcp/$IP/$1") 2>/dev/null; }
+at_work() { # does Ironic's conductor take work?
+    [ "$(sql -e 'select count(*) from conductors where online = 1' ironic)" != 0 ] && (exec 3<>"/dev/tcp/$IP/8089") 2>/dev/null
+}
 
 stop_service() { # stop_service NAME: in the way that it likes
     case $1 in

@@ -38,7 +38,7 @@ def changes():
     known = nodes.everyone()
     steady, away = known['lab-0000']['uuid'], known['lab-0001']['uuid']
     nodes.remove([NEW.name])
-    ironic().put(f'/v1/nodes/{steady}/maintenance', dict(reason='check'))
+    nodes.patiently(ironic().put, f'/v1/nodes/{steady}/maintenance', dict(reason='check'))
     nodes.remove(['lab-0001'])
     nodes.enroll([NEW])
     new = nodes.everyone()[NEW.name]['uuid']
@@ -49,6 +49,6 @@ def changes():
         hypervisors = {each['hypervisor_hostname'] for each in nova().get('/os-hypervisors')['hypervisors']}
         expect(new in hypervisors and away not in hypervisors, f'hypervisors: {sorted(hypervisors)}')
     finally:
-        ironic().delete(f'/v1/nodes/{steady}/maintenance')
+        nodes.patiently(ironic().delete, f'/v1/nodes/{steady}/maintenance')
         nodes.remove([NEW.name])
         nodes.enroll(nodes.plain(2))
