@@ -1,0 +1,153 @@
+//! The server of a topic: takes requests, has them admitted, acknowledges, has them done, answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::consume::{Subscription, Taken, Until};
+use super::request::fresh_id;
+use super::seen::Seen;
+use super::topology::{NameTooLong, Queue};
+use super::work::Work;
+use super::{Error, Failure, Request, Transport};
+
+/// What a server serves. One value may serve several topics.
+#[async_trait]
+pub trait Endpoint: Send + Sync + 'static {
+    /// Makes durable what must survive. Runs BEFORE the request is acknowledged: when the process dies in here, the broker
+    /// delivers the request again, to this process started anew. When it dies between this and the acknowledgement, `admit` sees
+    /// the same `unique_id` a second time.
+    ///
+    /// A failure ends the request: it is acknowledged, and answered with the failure if it is a call.
+    async fn admit(&self, _request: &Request) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Does it. Runs after the acknowledgement, at the same time as other requests; nothing is ordered. The result is the answer.
+    async fn dispatch(&self, request: Request) -> Result<Value, Failure>;
+}
+
+/// What a server listens to, and how it works.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// The topic, e.g. `compute`.
+    pub topic: String,
+    /// This server's name within the topic: the host.
+    pub server: String,
+    /// Requests under way at once; more wait in the broker.
+    pub concurrency: u16,
+    /// How long running requests may take to end after the shutdown.
+    pub drain: Duration,
+    /// Whether `oslo_rpc_server_ping` is answered (`[DEFAULT] rpc_ping_enabled`).
+    pub ping: bool,
+}
+
+impl ServerOptions {
+    /// The usual values for a server of a topic.
+    pub fn new(topic: impl Into<String>, server: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            server: server.into(),
+            concurrency: 1024,
+            drain: Duration::from_mins(1),
+            ping: false,
+        }
+    }
+}
+
+/// Serves one topic: the queue shared by its servers, this server's own queue, and fanouts.
+pub struct Server {
+    work: Arc<Work>,
+    queues: [Queue; 3],
+    ready: [watch::Sender<bool>; 3],
+}
+
+impl Server {
+    /// A server that does nothing until [`run`](Self::run). Fails when a name is too long for AMQP.
+    pub fn new(
+        transport: Transport,
+        options: ServerOptions,
+        endpoint: Arc<dyn Endpoint>,
+    ) -> Result<Self, Error> {
+        let rabbit = transport.options();
+        let queues = || -> Result<[Queue; 3], NameTooLong> {
+            Ok([
+                rabbit.topic_queue(&options.topic)?,
+                rabbit.topic_queue(&format!("{}.{}", options.topic, options.server))?,
+                rabbit.fanout_queue(&options.topic, &fresh_id())?,
+            ])
+        };
+        let queues = queues().map_err(|error| Error::option("host", error.to_string()))?;
+        let ready = std::array::from_fn(|_| watch::Sender::new(false));
+        Ok(Self {
+            work: Arc::new(Work { transport, options, endpoint, seen: Seen::default() }),
+            queues,
+            ready,
+        })
+    }
+
+    /// Waits until all queues are being consumed: requests sent from now on arrive.
+    pub async fn ready(&self) {
+        for ready in &self.ready {
+            // The sender lives as long as this server: waiting cannot fail.
+            let _ = ready.subscribe().wait_for(|ready| *ready).await;
+        }
+    }
+
+    /// Serves until the shutdown; then takes no more, and waits for what is under way, no longer than `drain`. The transport must
+    /// run longer than this, else answers are lost.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let options = &self.work.options;
+        let until = Until { stop: shutdown.clone(), settled: CancellationToken::new() };
+        let (sink, taken) = mpsc::channel(1);
+        tokio::join!(
+            self.consume(0, &until, sink.clone()),
+            self.consume(1, &until, sink.clone()),
+            self.consume(2, &until, sink),
+            self.work_off(taken, &until),
+        );
+        info!(topic = %options.topic, "the server stopped");
+    }
+
+    async fn consume(&self, at: usize, until: &Until, sink: mpsc::Sender<Taken>) {
+        let transport = &self.work.transport;
+        let prefetch = match transport.options().rabbit_qos_prefetch_count {
+            0 => self.work.options.concurrency,
+            prefetch => prefetch,
+        };
+        let subscription = Subscription { queue: self.queues[at].clone(), prefetch };
+        subscription.run(&transport.0.listener, until, &self.ready[at], sink).await;
+    }
+
+    /// Works on what the consumers hand over; each request in a task of its own.
+    async fn work_off(&self, mut taken: mpsc::Receiver<Taken>, until: &Until) {
+        let concurrency = usize::from(self.work.options.concurrency.max(1));
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = until.stop.cancelled() => break,
+                Some(_) = tasks.join_next() => {}
+                Some(delivery) = taken.recv(), if tasks.len() < concurrency => {
+                    tasks.spawn(Arc::clone(&self.work).take(delivery));
+                }
+            }
+        }
+        taken.close();
+        while let Some(delivery) = taken.recv().await {
+            delivery.give_back().await;
+        }
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.work.options.drain, drained).await.is_err() {
+            warn!(topic = %self.work.options.topic, requests = tasks.len(), "requests were still under way at the end of the drain");
+            tasks.shutdown().await;
+        }
+        until.settled.cancel();
+    }
+}
