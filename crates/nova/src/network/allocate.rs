@@ -75,14 +75,14 @@ impl Allocation<'_> {
         }
         let (mut ports, mut fresh) = (Vec::with_capacity(slots.len()), BTreeSet::new());
         for (slot, found) in slots.iter().zip(filled.ports) {
-            ports.push(match found {
-                Some(port) => port,
-                None => {
-                    let port = self.create(slot, &groups).await?;
-                    fresh.insert(port.id.clone());
-                    port
-                }
-            });
+            let port = if let Some(port) = found {
+                port
+            } else {
+                let port = self.create(slot, &groups).await?;
+                fresh.insert(port.id.clone());
+                port
+            };
+            ports.push(port);
         }
         let (conductor, context) = (&self.net.0.conductor, &self.request.context);
         let recorded = if resumed {

@@ -48,7 +48,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_value_is_read_once_until_it_is_old_and_a_failure_is_not_kept() {
-        let cached = Cached::<&str, u32>::new(Duration::from_secs(600));
+        let cached = Cached::<&str, u32>::new(Duration::from_mins(10));
         let reads = AtomicU32::new(0);
         let read = || async { Ok::<_, ()>(reads.fetch_add(1, Ordering::Relaxed)) };
         assert_eq!(cached.get("a", || async { Err(()) }).await, Err(()));

@@ -63,7 +63,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { extension_sync: Duration::from_secs(600), ovs_bridge: "br-int".into(), flat_injected: false }
+        Self { extension_sync: Duration::from_mins(10), ovs_bridge: "br-int".into(), flat_injected: false }
     }
 }
 

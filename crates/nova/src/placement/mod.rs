@@ -203,7 +203,7 @@ impl ports::Placement for Placement {
                 }
                 // A class or a trait that we made was deleted.
                 Step::PutInventory(_) if error.is_bad_request() => {
-                    self.0.classes.forget(wanted.inventory.keys())
+                    self.0.classes.forget(wanted.inventory.keys());
                 }
                 Step::PutTraits(_) if error.is_bad_request() => self.0.traits.forget(&wanted.traits),
                 _ => {
