@@ -32,7 +32,8 @@ def same_as_stock(story, seen, *path, ignoring=()):
     """Raises with every place at which `seen` differs from what stock did in the story."""
     differing = golden.differences(story, seen, *path, ignoring=ignoring)
     if differing:
-        raise AssertionError(f'{len(differing)} differences from stock:\n' + '\n'.join(differing[:40]))
+        shown = [line if len(line) <= 400 else f'{line[:400]} ...' for line in differing[:40]]
+        raise AssertionError(f'{len(differing)} differences from stock:\n' + '\n'.join(shown))
 
 
 def expect(condition, otherwise):

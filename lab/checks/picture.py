@@ -1,4 +1,6 @@
 """The machines as Nova and Placement see them."""
+import contextlib
+
 from checks import check, expect, same_as_stock
 from cloud import golden, nodes, observe, placement_view, service
 from cloud.api import ironic, nova, placement, wait_for
@@ -18,7 +20,8 @@ def picture():
     service.start()
     names = [each.name for each in _wanted()]
     stock = len(golden.load('picture')['providers'])
-    wait_for('every node in the picture', lambda: len(observe.picture(names)['providers']) >= stock, 60)
+    with contextlib.suppress(TimeoutError):   # what is missing then is said below
+        wait_for('every node in the picture', lambda: len(observe.picture(names)['providers']) >= stock, 20, 0.5)
     same_as_stock('picture', _settled(names))
 
 

@@ -31,7 +31,7 @@ def _compute_nodes(names):
         if row['uuid'] in names:
             kept = {key: _column(key, value) for key, value in row.items() if key not in _ROW_OWN}
             kept['service'] = 'its own' if row['service_id'] in (own, None) else 'another'
-            found[names[row['uuid']]] = normal.document(kept, {uuid: f'<{name}>' for uuid, name in names.items()})
+            found[names[row['uuid']]] = normal.document(kept, {row['uuid']: '<node>'})
     return dict(sorted(found.items()))
 
 
