@@ -3,6 +3,7 @@
 
 mod known;
 mod picture;
+mod provider_config;
 mod reporter;
 mod ring;
 mod usage;
@@ -13,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use driver::NodeId;
 use serde::{Deserialize, Serialize};
 
+pub use provider_config::{ProviderConfig, ProviderConfigError};
 pub use reporter::{Options, Reporter};
 pub use ring::Ring;
 pub use usage::Usage;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::known::KnownFile;
 use super::picture::Picture;
+use super::provider_config::{Absent, ProviderConfig};
 use super::{Ring, Rules, Usage, wanted};
 use crate::instance::Instance;
 use crate::locks::Locks;
@@ -53,6 +54,8 @@ pub struct Options {
     /// How many nodes are written at once.
     pub parallel: usize,
     pub rules: Rules,
+    /// What operators add to the nodes, from `[compute] provider_config_location`.
+    pub providers: ProviderConfig,
     /// Where what is known survives a restart.
     pub state_file: PathBuf,
 }
@@ -73,6 +76,7 @@ struct Inner {
     busy: Locks<NodeId>,
     disabled: std::sync::atomic::AtomicBool,
     last_audit: Mutex<Option<Instant>>,
+    absent: Absent,
     freed: (mpsc::UnboundedSender<NodeId>, Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>),
 }
 
@@ -116,6 +120,7 @@ impl Reporter {
             busy: Locks::default(),
             disabled: false.into(),
             last_audit: Mutex::new(None),
+            absent: Absent::default(),
             freed: (freed, Mutex::new(Some(nodes))),
         }))
     }
@@ -210,6 +215,7 @@ impl Reporter {
 
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
         let ours = self.ours(nodes, &instances, &members);
+        inner.absent.warn(&inner.options.providers, |node| ours.contains_key(&node));
         self.audit(context, &ours).await?;
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         outcome.removed = self.remove_gone(context, &listed, &ours).await?;
@@ -457,7 +463,9 @@ impl Reporter {
     async fn write_provider(&self, node: &Node) -> Result<bool, ()> {
         let id = node.uuid;
         let disabled = self.0.disabled.load(std::sync::atomic::Ordering::Relaxed);
-        let wanted = match wanted::wanted(node, &self.0.options.rules, disabled) {
+        let wanted = wanted::wanted(node, &self.0.options.rules, disabled)
+            .and_then(|wanted| self.0.options.providers.merge(wanted));
+        let wanted = match wanted {
             Ok(wanted) => wanted,
             Err(reason) => {
                 tracing::warn!(node = %id, %reason, "the node cannot be offered");

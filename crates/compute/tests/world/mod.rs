@@ -201,6 +201,7 @@ fn reporter_options(state: &Path) -> ReporterOptions {
             skip_reserve_in_use: false,
             owner_trait: true,
         },
+        providers: compute::inventory::ProviderConfig::default(),
         state_file: state.join("bessemer").join("inventory.json"),
     }
 }
