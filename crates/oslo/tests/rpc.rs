@@ -289,6 +289,27 @@ async fn quorum_queues_serve_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_carries_fanouts() {
+    let setup = setup_with(
+        |rabbit| {
+            rabbit.rabbit_transient_quorum_queue = true;
+            rabbit.rabbit_stream_fanout = true;
+            rabbit.rabbit_qos_prefetch_count = 10;
+        },
+        |_| {},
+    )
+    .await;
+    let everyone = Target { fanout: true, ..Target::topic(&setup.topic, "6.0") };
+    setup
+        .running
+        .client()
+        .cast(&RequestContext::admin(), &everyone, "wait", map(json!({})), LONG)
+        .await
+        .unwrap();
+    setup.endpoint.waiting(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_server_finishes_its_work_and_returns_the_rest() {
     // The queue must outlive its consumer.
     let setup = setup_with(|rabbit| rabbit.amqp_auto_delete = false, |server| server.concurrency = 1).await;

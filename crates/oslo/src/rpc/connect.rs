@@ -11,7 +11,6 @@ use lapin::types::ShortString;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties, Event};
 use secrecy::ExposeSecret;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -142,12 +141,14 @@ async fn handshake(
 /// lapin's I/O thread logs whole messages (returned ones at WARN, frames at TRACE). What a message holds must not reach a log, so that
 /// thread has none; everything worth telling is logged from here.
 fn hush_this_thread() {
-    std::mem::forget(tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
+    if std::thread::current().name() == Some("lapin-io-loop") {
+        std::mem::forget(tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
+    }
 }
 
 impl Wire {
-    /// Waits until the connection is lost or `lost` is cancelled; says why.
-    pub(super) async fn watch(&self, lost: &CancellationToken) -> String {
+    /// Waits until the connection is lost; says why.
+    pub(super) async fn watch(&self) -> String {
         let mut events = Box::pin(self.connection.events_listener());
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -165,7 +166,6 @@ impl Wire {
                 _ = look.tick() => if !self.connection.status().connected() {
                     return "the connection is closed".to_owned();
                 },
-                () = lost.cancelled() => return "given up".to_owned(),
             }
         }
     }

@@ -19,7 +19,7 @@ use super::{RabbitOptions, TransportUrl};
 /// A connection in use. All that is bound to one connection lives and dies with it.
 pub(super) struct Session {
     pub wire: Wire,
-    /// Cancelled when the connection is lost, or by whoever finds it useless.
+    /// Cancelled when the connection is lost.
     pub lost: CancellationToken,
     pub publishers: Publishers,
 }
@@ -150,7 +150,7 @@ impl Link {
         let session = Arc::new(Session { wire, lost: lost.clone(), publishers: Publishers::default() });
         self.state.send_replace(State::Up(Arc::clone(&session)));
         let reason = tokio::select! {
-            reason = session.wire.watch(&lost) => Some(reason),
+            reason = session.wire.watch() => Some(reason),
             () = shutdown.cancelled() => None,
         };
         match &reason {

@@ -137,13 +137,107 @@ impl ServerCertVerifier for Lenient {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::{ClientConnection, ServerConfig, ServerConnection};
     use std::io::Write;
+    use std::path::PathBuf;
+    use std::process::Command;
+
+    /// A broker's certificate for `localhost` and the authority that signed it.
+    struct Authority {
+        directory: tempfile::TempDir,
+    }
+
+    impl Authority {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.pem &&
+                openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout broker.key -out broker.csr &&
+                echo subjectAltName=DNS:localhost >ext &&
+                openssl x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out broker.pem";
+            let output = Command::new("sh").args(["-c", script]).current_dir(&directory).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success(),
+                "this test makes certificates with openssl, which must be installed: {said}"
+            );
+            Self { directory }
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        /// Shakes hands with this authority's broker under the name given, as a client with these options.
+        fn handshake(
+            &self,
+            options: &RabbitOptions,
+            hosts: usize,
+            name: &'static str,
+        ) -> Result<(), rustls::Error> {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let server = ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()?
+                .with_no_client_auth()
+                .with_single_cert(
+                    certificates("", &self.file("broker.pem")).unwrap(),
+                    PrivateKeyDer::from_pem_file(self.file("broker.key")).unwrap(),
+                )?;
+            let config = client_config(options, hosts).unwrap();
+            let mut client = ClientConnection::new(Arc::new(config), ServerName::try_from(name).unwrap())?;
+            let mut server = ServerConnection::new(Arc::new(server))?;
+            while client.is_handshaking() || server.is_handshaking() {
+                let mut wire = Vec::new();
+                client.write_tls(&mut wire).unwrap();
+                server.read_tls(&mut wire.as_slice()).unwrap();
+                server.process_new_packets()?;
+                wire.clear();
+                server.write_tls(&mut wire).unwrap();
+                client.read_tls(&mut wire.as_slice()).unwrap();
+                client.process_new_packets()?;
+            }
+            Ok(())
+        }
+    }
+
+    fn trusting(ca: PathBuf) -> RabbitOptions {
+        RabbitOptions { ssl: true, ssl_ca_file: Some(ca), ..RabbitOptions::default() }
+    }
+
+    #[test]
+    fn with_a_ca_file_and_one_host_chain_and_name_are_checked() {
+        let (ours, other) = (Authority::new(), Authority::new());
+        let options = trusting(ours.file("ca.pem"));
+        assert_eq!(ours.handshake(&options, 1, "localhost"), Ok(()));
+        assert!(ours.handshake(&options, 1, "mq.example").is_err());
+        assert!(other.handshake(&options, 1, "localhost").is_err());
+    }
+
+    #[test]
+    fn with_several_hosts_the_chain_is_checked_and_the_name_is_not() {
+        let (ours, other) = (Authority::new(), Authority::new());
+        let options = trusting(ours.file("ca.pem"));
+        assert_eq!(ours.handshake(&options, 2, "mq.example"), Ok(()));
+        assert!(other.handshake(&options, 2, "mq.example").is_err());
+    }
+
+    #[test]
+    fn without_a_ca_file_nothing_is_checked() {
+        let options = RabbitOptions { ssl: true, ..RabbitOptions::default() };
+        assert_eq!(Authority::new().handshake(&options, 1, "mq.example"), Ok(()));
+    }
+
+    #[test]
+    fn a_version_can_be_insisted_on() {
+        let ours = Authority::new();
+        for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+            let options = RabbitOptions { ssl_version: Some(version), ..trusting(ours.file("ca.pem")) };
+            assert_eq!(ours.handshake(&options, 1, "localhost"), Ok(()));
+        }
+    }
 
     #[test]
     fn an_unreadable_file_is_named_with_its_option() {
-        let options =
-            RabbitOptions { ssl_ca_file: Some("/nonexistent/ca.pem".into()), ..RabbitOptions::default() };
-        let error = client_config(&options, 1).unwrap_err().to_string();
+        let error = client_config(&trusting("/nonexistent/ca.pem".into()), 1).unwrap_err().to_string();
         assert!(error.contains("ssl_ca_file") && error.contains("/nonexistent/ca.pem"), "{error}");
     }
 
@@ -151,12 +245,11 @@ mod tests {
     fn a_file_without_certificate_is_refused() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"nothing").unwrap();
-        let options = RabbitOptions { ssl_ca_file: Some(file.path().into()), ..RabbitOptions::default() };
-        assert!(client_config(&options, 1).unwrap_err().to_string().contains("no certificate"));
-    }
-
-    #[test]
-    fn without_files_there_is_tls_without_verification() {
-        assert!(client_config(&RabbitOptions::default(), 1).is_ok());
+        assert!(
+            client_config(&trusting(file.path().into()), 1)
+                .unwrap_err()
+                .to_string()
+                .contains("no certificate")
+        );
     }
 }
