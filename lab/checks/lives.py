@@ -26,4 +26,4 @@ def gone(made):
     for server in made:
         servers.delete(server)
     for server in made:
-        servers.waitgone(server)
+        servers.wait_gone(server)
