@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use driver::NodeId;
+use oslo::context::RequestContext;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
-use crate::manager::{Inner, caller};
+use crate::manager::{End, Inner, Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
 use crate::request::DeleteRequest;
 
@@ -20,60 +20,74 @@ pub(crate) struct Delete {
     manager: Arc<Inner>,
     request: DeleteRequest,
     instance: Instance,
-    resumed: bool,
+    start: Start,
 }
 
 /// Why a delete did not end.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error(transparent)]
-    Port(#[from] ports::Error),
-    #[error(transparent)]
-    Driver(#[from] driver::Error),
+    /// Somebody else ended the instance: nothing is left to do.
+    #[error("the instance is gone")]
+    Gone,
+    /// The control plane is away: the delete is neither failed nor ended.
+    #[error("{0}")]
+    Away(String),
+    /// The server is in error and can be deleted again.
+    #[error("{0}")]
+    Failed(String),
 }
 
-impl Failure {
-    /// Somebody else ended the instance: nothing is left to do.
-    fn is_gone(&self) -> bool {
-        matches!(self, Self::Port(ports::Error::InstanceGone(_)))
+impl From<ports::Error> for Failure {
+    fn from(error: ports::Error) -> Self {
+        match error {
+            ports::Error::InstanceGone(_) => Self::Gone,
+            ports::Error::Unavailable(text) => Self::Away(text),
+            other => Self::Failed(other.to_string()),
+        }
     }
 }
 
 impl Delete {
-    pub(crate) fn new(manager: Arc<Inner>, request: DeleteRequest, resumed: bool) -> Self {
+    pub(crate) fn new(manager: Arc<Inner>, request: DeleteRequest, start: Start) -> Self {
         let instance = request.instance.clone();
-        Self { manager, request, instance, resumed }
+        Self { manager, request, instance, start }
     }
 
-    /// Runs the delete to its end and records how it ended. Nothing can fail outwards.
-    pub(crate) async fn run(self) {
+    /// Runs the delete and records how it ended.
+    pub(crate) async fn run(self) -> End {
         let span = oslo::log::request_span(&self.request.context);
         let instance = self.instance.id;
-        self.run_in_span().instrument(tracing::info_span!(parent: &span, "delete", %instance)).await;
+        self.run_in_span().instrument(tracing::info_span!(parent: &span, "delete", %instance)).await
     }
 
-    async fn run_in_span(mut self) {
+    async fn run_in_span(mut self) -> End {
         let started = std::time::Instant::now();
         let instances = self.manager.ports.instances.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
-        if let Err(error) = instances.start_event(&context, id, EVENT, self.resumed).await {
-            if !self.resumed {
-                tracing::warn!(%error, "the delete cannot be recorded and is not begun");
-                return;
-            }
-            // After a restart the action may be unknown (the delete was found by the instance's task): the work counts.
-            tracing::debug!(%error, "the delete goes on without its event");
+        let resumed = self.start != Start::Fresh;
+        match instances.start_event(&context, id, EVENT, resumed).await {
+            Ok(()) => {}
+            Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
+            // The action may be unknown (the delete was found by the instance's task): the work counts.
+            Err(error) => tracing::debug!(%error, "the delete goes on without its event"),
         }
         let failure = match self.delete().await {
             Ok(()) => {
                 tracing::info!(seconds = started.elapsed().as_secs_f64(), "server deleted");
                 None
             }
-            Err(failure) if failure.is_gone() => {
+            Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
                 None
             }
-            Err(failure) => Some(self.fail(&failure).await),
+            Err(Failure::Away(why)) => {
+                tracing::warn!(%why, "the control plane is away; the delete rests");
+                return End::Unsettled(Start::Resumed);
+            }
+            Err(Failure::Failed(text)) => match self.fail(text).await {
+                Some(text) => Some(text),
+                None => return End::Unsettled(Start::Resumed),
+            },
         };
         let outcome = if failure.is_none() { "ended" } else { "failed" };
         metrics::counter!("bessemer_deletes_total", "outcome" => outcome).increment(1);
@@ -81,18 +95,17 @@ impl Delete {
         if let Err(error) = instances.finish_event(&context, id, EVENT, failure).await {
             tracing::debug!(%error, "the end of the delete could not be recorded");
         }
+        End::Ended
     }
 
     async fn delete(&mut self) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
         let context = self.request.context.clone();
-        if self.resumed {
-            self.look_again(&context).await?;
-        }
+        self.look_again(&context).await?;
         if self.instance.vm_state != VmState::Deleted {
             self.notify(Event::Delete, Phase::Start).await;
             self.notify(Event::Shutdown, Phase::Start).await;
-            let node = self.take_down(&context).await?;
+            self.take_down(&context).await?;
             ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
             self.notify(Event::Shutdown, Phase::End).await;
             let update = InstanceUpdate {
@@ -103,9 +116,6 @@ impl Delete {
                 ..InstanceUpdate::default()
             };
             ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await?;
-            if let Some(node) = node {
-                self.report(&context, node).await;
-            }
         }
         ports.placement.release(&context, self.instance.id).await?;
         ports.instances.clean_console_tokens(&context, self.instance.id).await?;
@@ -115,56 +125,53 @@ impl Delete {
         Ok(())
     }
 
-    /// Reads the instance again after a restart.
-    async fn look_again(&mut self, context: &oslo::context::RequestContext) -> Result<(), Failure> {
+    /// Reads the instance and its disks as they are now: the request was made before a build that it stopped.
+    async fn look_again(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let id = self.instance.id;
-        let found = self.manager.ports.instances.get(context, id).await?;
-        let found = found.ok_or(ports::Error::InstanceGone(id))?;
-        if found.deleted {
-            // Only the last words were left to be said; what an API that found us dead deleted itself is taken down too.
-            let node = self.take_down(context).await?;
-            self.manager.ports.placement.release(context, id).await?;
-            if let Some(node) = node {
-                self.report(context, node).await;
-            }
-            return Err(ports::Error::InstanceGone(id).into());
+        let instances = &self.manager.ports.instances;
+        let found = instances.get(context, id).await?.ok_or(Failure::Gone)?;
+        self.request.block_devices = instances.block_devices(context, id).await?;
+        let deleted = found.deleted;
+        self.instance = found;
+        if deleted {
+            // Only the last words were left to be said, or an API that found us dead deleted the record itself. Then
+            // the machine is still there.
+            self.take_down(context).await?;
+            let ports = &self.manager.ports;
+            ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await;
+            ports.placement.release(context, id).await?;
+            return Err(Failure::Gone);
         }
-        self.instance.vm_state = found.vm_state;
-        self.instance.host = found.host;
-        self.instance.node = found.node;
-        self.instance.network = found.network;
         Ok(())
     }
 
-    /// Takes the machine down and the ports away. The ports are given back even when the machine cannot be taken down:
-    /// they are the user's, and the delete can be asked for again.
-    async fn take_down(
-        &mut self,
-        context: &oslo::context::RequestContext,
-    ) -> Result<Option<NodeId>, Failure> {
+    /// Takes the machine down and the ports away, and makes sure that nobody can book the node while it is being cleaned:
+    /// the allocation goes after this. When cleaning ends the node is bookable at once.
+    ///
+    /// The ports are given back even when the machine cannot be taken down: they are the user's, and the delete can be
+    /// asked for again.
+    async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
         let taken = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
         let networks = ports.networks.deallocate(context, &self.instance, &[]).await;
-        let node = taken?;
-        networks?;
-        Ok(node.map(|node| node.uuid).or(self.instance.node))
-    }
-
-    /// Tells Placement what the node is now, before the allocation goes: a node that is being cleaned must not be
-    /// booked. When cleaning ends the node is bookable at once.
-    async fn report(&self, context: &oslo::context::RequestContext, node: NodeId) {
-        let reporter = &self.manager.ports.reporter;
-        match reporter.look_at(context, node, None).await {
-            Ok(()) => reporter.follow(node),
-            Err(error) => {
-                tracing::warn!(%node, %error, "the node could not be reported at once; the next period will");
-            }
+        let node = taken.map_err(|error| Failure::Failed(error.to_string()))?;
+        match networks {
+            Err(ports::Error::Unavailable(text)) => return Err(Failure::Failed(text)),
+            other => other?,
         }
+        if let Some(node) = node.map(|node| node.uuid).or(self.instance.node) {
+            if let Err(error) = ports.reporter.look_at(context, node, None).await
+                && !ports.reporter.is_reserved(node)
+            {
+                return Err(Failure::Away(error.to_string()));
+            }
+            ports.reporter.follow(node);
+        }
+        Ok(())
     }
 
-    /// The server is in error and can be deleted again.
-    async fn fail(&mut self, failure: &Failure) -> String {
-        let text = failure.to_string();
+    /// The server is in error and can be deleted again. `None`: the control plane could not be told.
+    async fn fail(&mut self, text: String) -> Option<String> {
         tracing::error!(error = %text, "the delete failed; the server is in error and can be deleted again");
         let instances = self.manager.ports.instances.clone();
         let context = self.request.context.clone();
@@ -177,10 +184,17 @@ impl Delete {
         if let Err(error) = instances.record_fault(&context, self.instance.id, &fault).await {
             tracing::warn!(%error, "the fault could not be recorded");
         }
-        if let Err(error) = instances.update(&context, &mut self.instance, update, Expect::Anything).await {
-            tracing::error!(%error, "the instance could not be set to error");
+        match instances.update(&context, &mut self.instance, update, Expect::Anything).await {
+            Err(ports::Error::Unavailable(error)) => {
+                tracing::warn!(%error, "the instance could not be set to error");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "the instance could not be set to error");
+                Some(text)
+            }
+            Ok(()) => Some(text),
         }
-        text
     }
 
     async fn notify(&self, event: Event, phase: Phase<'_>) {

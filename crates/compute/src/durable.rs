@@ -4,11 +4,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// How the name of a file ends that is being written.
+pub const UNFINISHED: &str = "new";
+
 /// Writes a file so that a reader sees the old contents or the new, also after a crash. Only the owner may read it.
 pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let fresh = path.with_extension("new");
+    let fresh = path.with_extension(UNFINISHED);
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(contents)?;

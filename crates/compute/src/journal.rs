@@ -13,20 +13,51 @@ use crate::durable;
 use crate::request::Origin;
 
 /// Which work an entry is about. A build is known by its node too: after a reschedule the same instance is built anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The request's id tells a second delete from the first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
-    Build { instance: InstanceId, node: NodeId },
-    Delete { instance: InstanceId },
+    Build { instance: InstanceId, node: NodeId, request: String },
+    Delete { instance: InstanceId, request: String },
 }
 
-/// A request as it was taken, and how far it was when that cannot be observed.
+impl Work {
+    pub fn instance(&self) -> InstanceId {
+        match self {
+            Self::Build { instance, .. } | Self::Delete { instance, .. } => *instance,
+        }
+    }
+
+    /// The file's name. Request ids come from others: what has no place in a name is left out.
+    fn file_name(&self) -> String {
+        let safe = |id: &str| -> String {
+            id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect()
+        };
+        match self {
+            Self::Build { instance, node, request } => {
+                format!("build-{instance}-{node}-{}.json", safe(request))
+            }
+            Self::Delete { instance, request } => format!("delete-{instance}-{}.json", safe(request)),
+        }
+    }
+}
+
+/// Why a build failed. It cannot be observed, and decides how the build ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub reason: String,
+    /// Another node may do better: the request goes back to the control plane.
+    pub reschedule: bool,
+    /// It was no fault of the node's.
+    pub by_policy: bool,
+}
+
+/// A request as it was taken, and how it failed if it did.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub work: Work,
     pub origin: Origin,
-    /// Why the build was given up; it is being handed back to the control plane.
-    pub handing_back: Option<String>,
+    pub verdict: Option<Verdict>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +66,7 @@ struct Document {
     work: Work,
     origin: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    handing_back: Option<String>,
+    verdict: Option<Verdict>,
 }
 
 /// The layout of an entry.
@@ -54,22 +85,23 @@ impl Journal {
 
     /// Writes an entry; when this returns, a crash cannot lose it.
     pub async fn write(&self, entry: Entry) -> io::Result<()> {
-        let path = self.path(entry.work);
+        let path = self.folder.join(entry.work.file_name());
         blocking(move || {
-            let Entry { work, origin, handing_back } = entry;
-            let document = Document { version: VERSION, work, origin: origin.0, handing_back };
+            let Entry { work, origin, verdict } = entry;
+            let document = Document { version: VERSION, work, origin: origin.0, verdict };
             durable::write(&path, &serde_json::to_vec(&document)?)
         })
         .await
     }
 
     /// Erases an entry; one that is not there is no error.
-    pub async fn erase(&self, work: Work) -> io::Result<()> {
-        let path = self.path(work);
+    pub async fn erase(&self, work: &Work) -> io::Result<()> {
+        let path = self.folder.join(work.file_name());
         blocking(move || durable::remove(&path)).await
     }
 
-    /// Every entry, for a start. One that cannot be read is left where it is and named in the log.
+    /// Every entry, for a start. What a crash left half written is removed: its request was never acknowledged. An entry
+    /// that cannot be read is set aside under another name, for the operator, and named in the log.
     pub fn entries(&self) -> io::Result<Vec<Entry>> {
         let files = match std::fs::read_dir(&self.folder) {
             Ok(files) => files,
@@ -79,23 +111,24 @@ impl Journal {
         let mut entries = Vec::new();
         for file in files {
             let path = file?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
-                match read(&path) {
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some("json") => match read(&path) {
                     Ok(entry) => entries.push(entry),
-                    Err(error) => {
-                        tracing::error!(path = %path.display(), %error, "a journal entry cannot be read and is left where it is");
-                    }
-                }
+                    Err(error) => self.set_aside(&path, &error),
+                },
+                Some(durable::UNFINISHED) => durable::remove(&path)?,
+                _ => {}
             }
         }
         Ok(entries)
     }
 
-    fn path(&self, work: Work) -> PathBuf {
-        self.folder.join(match work {
-            Work::Build { instance, node } => format!("build-{instance}-{node}.json"),
-            Work::Delete { instance } => format!("delete-{instance}.json"),
-        })
+    fn set_aside(&self, path: &Path, error: &io::Error) {
+        let aside = path.with_extension("unreadable");
+        tracing::error!(path = %aside.display(), %error, "a journal entry cannot be read and is set aside; it may hold secrets: remove it when it has served");
+        if let Err(error) = std::fs::rename(path, &aside) {
+            tracing::error!(folder = %self.folder.display(), %error, "it could not be renamed");
+        }
     }
 }
 
@@ -111,8 +144,8 @@ fn read(path: &Path) -> io::Result<Entry> {
         let text = format!("version {} is not {VERSION}", document.version);
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    let Document { work, origin, handing_back, .. } = document;
-    Ok(Entry { work, origin: Origin(origin), handing_back })
+    let Document { work, origin, verdict, .. } = document;
+    Ok(Entry { work, origin: Origin(origin), verdict })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -129,8 +162,9 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        let work = Work::Build { instance: InstanceId(Uuid::from_u128(1)), node: NodeId(Uuid::from_u128(2)) };
-        Entry { work, origin: Origin(json!({"admin_password": "canary"})), handing_back: None }
+        let (instance, node) = (InstanceId(Uuid::from_u128(1)), NodeId(Uuid::from_u128(2)));
+        let work = Work::Build { instance, node, request: "req-../1".to_owned() };
+        Entry { work, origin: Origin(json!({"admin_password": "canary"})), verdict: None }
     }
 
     #[tokio::test]
@@ -140,9 +174,9 @@ mod tests {
         assert!(journal.entries().unwrap().is_empty());
         journal.write(entry()).await.unwrap();
         let found = journal.entries().unwrap();
-        assert_eq!((found[0].work, &found[0].origin), (entry().work, &entry().origin));
-        journal.erase(entry().work).await.unwrap();
-        journal.erase(entry().work).await.unwrap();
+        assert_eq!((&found[0].work, &found[0].origin), (&entry().work, &entry().origin));
+        journal.erase(&entry().work).await.unwrap();
+        journal.erase(&entry().work).await.unwrap();
         assert!(journal.entries().unwrap().is_empty());
         assert_eq!(std::fs::read_dir(folder.path().join("journal")).unwrap().count(), 0);
     }
@@ -162,6 +196,9 @@ mod tests {
         let journal = Journal::new(folder.path());
         journal.write(entry()).await.unwrap();
         std::fs::write(folder.path().join("build-x.json"), b"{").unwrap();
+        std::fs::write(folder.path().join("build-y.new"), b"half").unwrap();
         assert_eq!(journal.entries().unwrap().len(), 1);
+        assert!(folder.path().join("build-x.unreadable").exists());
+        assert!(!folder.path().join("build-y.new").exists());
     }
 }

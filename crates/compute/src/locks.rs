@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use tokio::sync::OwnedMutexGuard;
 
+type Table<K> = Arc<Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>>;
+
 /// Locks by key. Waiters are served in the order in which they came.
-pub struct Locks<K>(Arc<Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>>);
+pub struct Locks<K>(Table<K>);
 
 impl<K> Default for Locks<K> {
     fn default() -> Self {
@@ -18,19 +22,45 @@ impl<K> Default for Locks<K> {
 /// A lock that is held; dropped, the next waiter has it.
 pub struct Held<K: Hash + Eq + Clone> {
     key: K,
-    locks: Arc<Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>>,
+    locks: Table<K>,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
+/// A place in the line for a lock.
+pub struct Place<K> {
+    key: K,
+    locks: Table<K>,
+    line: Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>,
+    first: Option<OwnedMutexGuard<()>>,
+}
+
 impl<K: Hash + Eq + Clone> Locks<K> {
-    /// Waits for the lock of a key.
-    pub async fn lock(&self, key: K) -> Held<K> {
+    /// Takes a place in the line: whoever lines up later is served later, whenever they begin to wait.
+    pub fn line_up(&self, key: K) -> Place<K> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.entry(key.clone()).or_default().clone()
         };
-        let guard = lock.lock_owned().await;
-        Held { key, locks: self.0.clone(), guard: Some(guard) }
+        let mut line: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(lock.lock_owned());
+        // The lock queues a waiter when it is first polled.
+        let first = line.as_mut().now_or_never();
+        Place { key, locks: self.0.clone(), line, first }
+    }
+
+    /// Waits for the lock of a key.
+    pub async fn lock(&self, key: K) -> Held<K> {
+        self.line_up(key).held().await
+    }
+}
+
+impl<K: Hash + Eq + Clone> Place<K> {
+    /// Waits for its turn.
+    pub async fn held(self) -> Held<K> {
+        let guard = match self.first {
+            Some(guard) => guard,
+            None => self.line.await,
+        };
+        Held { key: self.key, locks: self.locks, guard: Some(guard) }
     }
 }
 
@@ -59,5 +89,18 @@ mod tests {
         let second = second.await;
         drop((second, other));
         assert!(locks.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_lined_up_first_is_served_first() {
+        let locks = Locks::default();
+        let held = locks.lock(1).await;
+        let (first, second) = (locks.line_up(1), locks.line_up(1));
+        let mut second = Box::pin(second.held());
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(held);
+        assert!(futures_util::poll!(&mut second).is_pending());
+        drop(first.held().await);
+        second.await;
     }
 }

@@ -11,7 +11,7 @@ use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
-use world::{Kill, Process, World, delete, server};
+use world::{Kill, Process, World, delete, placed_again, server};
 
 /// A world with two machines that are reported already.
 async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
@@ -34,10 +34,19 @@ async fn build(world: &Arc<World>, state: &Path, node: NodeId, number: u128, kil
     world.calls_made()
 }
 
+/// What the control plane does with a request that went back: the same server, on another node.
+async fn build_again(world: &Arc<World>, state: &Path, node: NodeId) {
+    let process = Process::start(world, state, None).await;
+    let request = placed_again(world, first(), node);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.ended().await;
+}
+
 /// Starts the service again and lets it end what it finds.
 async fn start_again(world: &Arc<World>, state: &Path) {
     let process = Process::start(world, state, None).await;
-    process.manager.resume(&RequestContext::admin()).await.unwrap();
+    process.manager.resume().unwrap();
     process.ended().await;
 }
 
@@ -158,4 +167,32 @@ async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_i
         calls > kill.call
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_build_that_went_on_elsewhere_is_left_alone_by_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    world.sim.fail_deploy(nodes[0].0, "the disk is broken");
+    let journal = state.path().join("bessemer/journal");
+    let kept = state.path().join("kept");
+    // The journal as it is when the process dies right after the request went back: with the verdict, not yet erased.
+    let (folder, copy) = (journal.clone(), kept.clone());
+    world.on_reschedule(move || {
+        std::fs::create_dir_all(&copy).unwrap();
+        for file in std::fs::read_dir(&folder).unwrap().flatten() {
+            std::fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+        }
+    });
+    build(&world, state.path(), nodes[0], 1, None).await;
+    build_again(&world, state.path(), nodes[1]).await;
+    for file in std::fs::read_dir(&kept).unwrap().flatten() {
+        std::fs::copy(file.path(), journal.join(file.file_name())).unwrap();
+    }
+    start_again(&world, state.path()).await;
+    let tables = world.tables();
+    assert_eq!(tables.instances[&first()].vm_state, VmState::Active, "{:?}", tables.faults);
+    drop(tables);
+    assert_eq!(world.sim.node(nodes[1].0).provision_state, State::Active);
+    nothing_is_journalled(state.path());
 }

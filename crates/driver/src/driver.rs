@@ -200,7 +200,19 @@ impl Driver {
         instance: InstanceId,
         hint: Option<NodeId>,
     ) -> Result<Option<Node>, Error> {
-        let mut operation = TearDown::new(self.ironic(caller), instance, hint);
+        let mut operation = TearDown::anywhere(self.ironic(caller), instance, hint);
+        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+        Ok(operation.into_last())
+    }
+
+    /// The same for one node: what the instance has on another, where it may have been built since, is left alone.
+    pub async fn tear_down_on(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+        node: NodeId,
+    ) -> Result<Option<Node>, Error> {
+        let mut operation = TearDown::on(self.ironic(caller), instance, Some(node));
         self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
         Ok(operation.into_last())
     }

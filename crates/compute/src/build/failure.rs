@@ -5,8 +5,8 @@ use driver::Error as DriverError;
 
 use super::Build;
 use crate::instance::{Expect, InstanceUpdate, TaskState, VmState};
-use crate::journal::{Entry, Work};
-use crate::manager::caller;
+use crate::journal::{Entry, Verdict};
+use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
 use crate::request::NetworkRequests;
 
@@ -21,24 +21,40 @@ pub(super) enum Failure {
     Abort(String),
     /// This node failed it; another may not.
     Reschedule { reason: String, by_policy: bool },
+    /// It failed, and the node could not be freed: the server keeps it until somebody deletes it.
+    Stuck(String),
+    /// The control plane is away: the build is neither failed nor ended.
+    Away(String),
 }
 
 impl From<ports::Error> for Failure {
     fn from(error: ports::Error) -> Self {
         match error {
             ports::Error::InstanceGone(_) => Self::Gone,
-            ports::Error::Deleting(text) | ports::Error::UnexpectedTask(text) => Self::Superseded(text),
+            ports::Error::Deleting(text) => Self::Superseded(text),
+            ports::Error::Unavailable(text) => Self::Away(text),
             other => Self::Abort(other.to_string()),
         }
     }
 }
 
+impl From<Verdict> for Failure {
+    fn from(verdict: Verdict) -> Self {
+        let Verdict { reason, reschedule, by_policy } = verdict;
+        if reschedule { Self::Reschedule { reason, by_policy } } else { Self::Abort(reason) }
+    }
+}
+
 impl Failure {
+    /// The instance is not wanted any more.
+    pub(super) fn deleting() -> Self {
+        Self::Superseded("the instance is being deleted".to_owned())
+    }
+
     /// What a failed deployment means (`nova-wire/05` §3, rows of step 17).
     pub(super) fn of_deployment(error: DriverError) -> Self {
         match error {
-            DriverError::Gone(_) => Self::Gone,
-            DriverError::Cancelled => Self::Superseded("the instance is being deleted".to_owned()),
+            DriverError::Cancelled => Self::deleting(),
             DriverError::Rejected(text) => Self::Abort(text),
             other => Self::Reschedule { reason: other.to_string(), by_policy: false },
         }
@@ -48,116 +64,170 @@ impl Failure {
     pub(super) fn of_preparation(error: DriverError) -> Self {
         match error {
             DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
-            DriverError::Gone(_) => Self::Gone,
-            DriverError::Cancelled => Self::Superseded("the instance is being deleted".to_owned()),
+            DriverError::Cancelled => Self::deleting(),
             other => Self::Abort(format!("Failure prepping block device. {other}")),
         }
     }
 }
 
 impl Build {
-    /// Ends a build that failed. `Err` holds what the event shows: the message and the longer story.
-    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<(), (String, String)> {
+    /// Gives up a build that has claimed its node.
+    pub(super) async fn give_up(&mut self, failure: Failure) -> Failure {
+        match &failure {
+            Failure::Away(_) | Failure::Stuck(_) => failure,
+            Failure::Superseded(_) => {
+                // The delete takes the machine down, from whatever state. It does not know which ports the user
+                // brought, as long as they are not recorded: we do.
+                self.deallocate_networks().await;
+                failure
+            }
+            Failure::Gone => self.undo(failure).await,
+            Failure::Abort(reason) => {
+                self.mark(reason.clone(), false, false).await;
+                self.undo(failure).await
+            }
+            Failure::Reschedule { reason, by_policy } => {
+                self.mark(reason.clone(), self.request.may_reschedule, *by_policy).await;
+                self.undo(failure).await
+            }
+        }
+    }
+
+    /// Writes down why the build failed, before anything is undone: that cannot be observed, and a restart must not try
+    /// this node again.
+    async fn mark(&mut self, reason: String, reschedule: bool, by_policy: bool) {
+        let verdict = Verdict { reason, reschedule, by_policy };
+        self.start = Start::Failed(verdict.clone());
+        let origin = self.request.origin.clone();
+        let entry = Entry { work: self.work.clone(), origin, verdict: Some(verdict) };
+        if let Err(error) = self.manager.journal.write(entry).await {
+            tracing::warn!(%error, "the journal could not be written; a restart would try this node again");
+        }
+    }
+
+    /// Undoes all that was done on the node, which is free afterwards.
+    pub(super) async fn undo(&mut self, failure: Failure) -> Failure {
+        let (ports, context, node) = (self.manager.ports.clone(), self.request.context.clone(), self.node());
+        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, false).await;
+        match ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
+            Ok(None) => failure,
+            Ok(Some(_)) => {
+                match ports.reporter.look_at(&context, node, None).await {
+                    Ok(()) => ports.reporter.follow(node),
+                    Err(error) => tracing::debug!(%error, "the node could not be reported at once"),
+                }
+                failure
+            }
+            Err(error) => {
+                tracing::error!(%error, "the node could not be freed");
+                match failure {
+                    Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
+                    other => other,
+                }
+            }
+        }
+    }
+
+    /// Ends a build that failed and is undone. Answers what the event shows, the message and the longer story, if it shows
+    /// a failure; `Err`: the control plane could not be told, and this is how to go on.
+    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Option<(String, String)>, Start> {
         let id = self.instance.id;
         self.count_failure(&failure);
+        let rescheduled = |reason: &str| format!("Build of instance {id} was re-scheduled: {reason}");
         match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
                 self.deallocate_networks().await;
                 self.release_allocation().await;
-                Ok(())
+                Ok(None)
             }
             Failure::Superseded(why) => {
                 // The allocation stays with the instance: whoever has it now gives it back when the node is free.
                 tracing::info!(%why, "the build ends; the instance is in other hands");
-                Ok(())
+                Ok(None)
+            }
+            Failure::Away(why) => {
+                tracing::warn!(%why, "the control plane is away; the build rests");
+                Err(if self.claimed { self.resumed() } else { self.start.clone() })
             }
             Failure::Reschedule { reason, by_policy } if self.request.may_reschedule => {
                 self.notify(Phase::Error(&reason)).await;
-                let text = format!("Build of instance {id} was re-scheduled: {reason}");
                 tracing::warn!(%reason, by_policy, "the build failed on this node and goes back to be tried on another");
-                match self.hand_back(&reason, &text).await {
-                    Ok(()) => Ok(()),
+                match self.hand_back(&reason, &rescheduled(&reason)).await {
+                    Ok(()) | Err(Failure::Superseded(_)) => Ok(None),
                     Err(Failure::Gone) => {
                         self.release_allocation().await;
-                        Ok(())
+                        Ok(None)
                     }
-                    Err(Failure::Superseded(_)) => Ok(()),
-                    Err(Failure::Abort(why) | Failure::Reschedule { reason: why, .. }) => {
-                        self.fail(&format!("{reason} (and could not be re-scheduled: {why})"), text).await
+                    Err(Failure::Away(_)) => Err(self.resumed()),
+                    Err(
+                        Failure::Abort(why) | Failure::Stuck(why) | Failure::Reschedule { reason: why, .. },
+                    ) => {
+                        let message = format!("{reason} (and could not be re-scheduled: {why})");
+                        self.fail(&message, rescheduled(&reason)).await
                     }
                 }
             }
             Failure::Reschedule { reason, .. } => {
                 self.notify(Phase::Error(&reason)).await;
-                let text = format!("Build of instance {id} was re-scheduled: {reason}");
-                self.fail(&reason, text).await
+                self.fail(&reason, rescheduled(&reason)).await
             }
             Failure::Abort(reason) => {
                 self.notify(Phase::Error(&reason)).await;
                 let text = format!("Build of instance {id} aborted: {reason}");
                 self.fail(&text, text.clone()).await
             }
+            Failure::Stuck(reason) => {
+                self.notify(Phase::Error(&reason)).await;
+                let text =
+                    format!("{reason} (and node {} could not be freed; delete the server)", self.node());
+                self.set_error(&text, &text, InstanceUpdate::default()).await?;
+                Ok(Some((text.clone(), text)))
+            }
+        }
+    }
+
+    /// How an interrupted build goes on.
+    fn resumed(&self) -> Start {
+        match &self.start {
+            failed @ Start::Failed(_) => failed.clone(),
+            _ => Start::Resumed,
         }
     }
 
     /// The server is in error: everything is given back, the user reads why.
-    async fn fail(&mut self, message: &str, details: String) -> Result<(), (String, String)> {
-        tracing::error!(reason = %message, "the build failed");
+    async fn fail(&mut self, message: &str, details: String) -> Result<Option<(String, String)>, Start> {
         self.deallocate_networks().await;
-        let ports = self.manager.ports.clone();
-        let context = self.request.context.clone();
+        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
         ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
-        let fault = Fault { code: 500, message: message.to_owned(), details: details.clone() };
+        let homeless =
+            InstanceUpdate { home: Some(None), availability_zone: Some(None), ..InstanceUpdate::default() };
+        self.set_error(message, &details, homeless).await?;
+        self.release_allocation().await;
+        Ok(Some((message.to_owned(), details)))
+    }
+
+    async fn set_error(&mut self, message: &str, details: &str, update: InstanceUpdate) -> Result<(), Start> {
+        tracing::error!(reason = %message, "the build failed");
+        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
+        let fault = Fault { code: 500, message: message.to_owned(), details: details.to_owned() };
         if let Err(error) = ports.instances.record_fault(&context, self.instance.id, &fault).await {
             tracing::warn!(%error, "the fault could not be recorded");
         }
-        let update = InstanceUpdate {
-            vm_state: Some(VmState::Error),
-            task_state: Some(None),
-            home: Some(None),
-            availability_zone: Some(None),
-            ..InstanceUpdate::default()
-        };
-        if let Err(error) =
-            ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await
-        {
-            tracing::error!(%error, "the instance could not be set to error");
-        }
-        self.release_allocation().await;
-        Err((message.to_owned(), details))
-    }
-
-    /// Writes down that the build failed here and goes back, before anything is undone: that cannot be observed, and a
-    /// restart must not try this node again.
-    pub(super) async fn mark(&self, failure: &Failure) {
-        let Failure::Reschedule { reason, .. } = failure else { return };
-        if !self.request.may_reschedule {
-            return;
-        }
-        let work = Work::Build { instance: self.instance.id, node: self.node() };
-        let origin = self.request.origin.clone();
-        let entry = Entry { work, origin, handing_back: Some(reason.clone()) };
-        if let Err(error) = self.manager.journal.write(entry).await {
-            tracing::warn!(%error, "the journal could not be written; a restart would try this node again");
+        let update = InstanceUpdate { vm_state: Some(VmState::Error), task_state: Some(None), ..update };
+        match ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await {
+            Err(ports::Error::Unavailable(_)) => Err(self.resumed()),
+            Err(error) => {
+                tracing::error!(%error, "the instance could not be set to error");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
     /// Gives the request back to the control plane, which tries another node. The instance keeps nothing.
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
-        let work = Work::Build { instance: self.instance.id, node: self.node() };
-        if matches!(self.start, super::Start::HandingBack(_)) {
-            if self.was_handed_back().await? {
-                return Ok(());
-            }
-        } else {
-            let entry =
-                Entry { work, origin: self.request.origin.clone(), handing_back: Some(reason.to_owned()) };
-            if let Err(error) = self.manager.journal.write(entry).await {
-                tracing::warn!(%error, "the journal could not be written");
-            }
-        }
         self.deallocate_networks().await;
         let mut system_metadata = self.instance.system_metadata.clone();
         system_metadata.insert("network_allocated".to_owned(), Some("False".to_owned()));
@@ -168,61 +238,29 @@ impl Build {
             system_metadata: Some(system_metadata),
             ..InstanceUpdate::default()
         };
-        let expect = self.expect(&[
-            None,
-            Some(TaskState::Networking),
-            Some(TaskState::BlockDeviceMapping),
-            Some(TaskState::Spawning),
-        ]);
+        let expect = self.expect(&[]);
         ports.instances.update(&self.request.context, &mut self.instance, update, expect).await?;
         ports.placement.release(&self.request.context, self.instance.id).await?;
         ports.instances.reschedule(&self.request, reason, details).await?;
+        // From here on the request is the control plane's; handing it back twice would build the server twice.
+        if let Err(error) = self.manager.journal.erase(&self.work).await {
+            tracing::warn!(%error, "the journal entry could not be erased at once");
+        }
         Ok(())
     }
 
     /// Whether the control plane has the request again: then the instance failed for good, holds another node, or is at
-    /// home somewhere.
-    async fn was_handed_back(&mut self) -> Result<bool, Failure> {
+    /// home somewhere else.
+    pub(super) async fn was_handed_back(&mut self) -> Result<bool, Failure> {
         let ports = &self.manager.ports;
         let found = ports.instances.get(&self.request.context, self.instance.id).await?;
-        let Some(found) = found.filter(|instance| !instance.deleted) else { return Err(Failure::Gone) };
+        let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
         if found.task_state == Some(TaskState::Deleting) {
-            return Err(Failure::Superseded("the instance is being deleted".to_owned()));
+            return Err(Failure::deleting());
         }
         let elsewhere = found.node.is_some_and(|node| node != self.node());
         let held = ports.placement.held_by(self.instance.id).await?;
         Ok(found.vm_state != VmState::Building || elsewhere || held.iter().any(|node| *node != self.node()))
-    }
-
-    /// Undoes what was done before the deployment: VIFs, the node's reservation.
-    pub(super) async fn undo_preparation(&mut self) {
-        let (context, node) = (&self.request.context, self.node());
-        if let Err(error) = self.manager.ports.driver.release(&caller(context), self.instance.id, node).await
-        {
-            tracing::error!(%error, "the node could not be given back");
-        }
-    }
-
-    /// Undoes a deployment that failed; a failure to do so ends the build for good.
-    pub(super) async fn undo_deployment(&mut self, failure: Failure) -> Result<(), Failure> {
-        let context = self.request.context.clone();
-        if let Failure::Superseded(_) = failure {
-            // The delete that follows takes the server down from whatever state it is in.
-            return Err(failure);
-        }
-        let ports = self.manager.ports.clone();
-        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, false).await;
-        let torn_down = ports.driver.tear_down(&caller(&context), self.instance.id, Some(self.node())).await;
-        if let Err(error) = ports.reporter.look_at(&context, self.node(), None).await {
-            tracing::debug!(%error, "the node could not be reported at once");
-        }
-        match (torn_down, failure) {
-            (Err(error), Failure::Reschedule { reason, .. }) => {
-                tracing::error!(%error, "the failed deployment could not be undone");
-                Err(Failure::Abort(reason))
-            }
-            (_, failure) => Err(failure),
-        }
     }
 
     /// Takes the ports from the instance; a failure is logged and leaves the ports to the delete.
@@ -246,8 +284,14 @@ impl Build {
     }
 
     fn count_failure(&self, failure: &Failure) {
-        let by_policy = matches!(failure, Failure::Reschedule { by_policy: true, .. });
-        if self.manager.options.build.count_failures && !by_policy {
+        let counts = matches!(
+            failure,
+            Failure::Gone
+                | Failure::Abort(_)
+                | Failure::Stuck(_)
+                | Failure::Reschedule { by_policy: false, .. }
+        );
+        if self.manager.options.build.count_failures && counts {
             self.manager.ports.reporter.build_ended(self.node(), false);
         }
     }

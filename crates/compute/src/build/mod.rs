@@ -20,9 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, TaskState, VmState};
-use crate::manager::Inner;
+use crate::journal::Work;
+use crate::manager::{End, Inner, Start};
+use crate::ports;
 use crate::request::BuildRequest;
 use failure::Failure;
+pub(crate) use steps::power;
 
 /// The event that users see of a build (two underscores: it is stock's name).
 const EVENT: &str = "compute__do_build_and_run_instance";
@@ -60,106 +63,106 @@ pub struct ConfigDriveOptions {
     pub inject_network: bool,
 }
 
-/// Whether a build begins or goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    Fresh,
-    /// After a restart.
-    Resumed,
-    /// After a restart, when it had failed here for this reason and was being handed back.
-    HandingBack(String),
-}
-
 /// One build.
 pub(crate) struct Build {
     manager: Arc<Inner>,
+    work: Work,
     request: BuildRequest,
     instance: Instance,
     start: Start,
     cancel: CancellationToken,
     permit: Option<OwnedSemaphorePermit>,
+    /// Something may be there to be undone.
+    claimed: bool,
 }
 
 impl Build {
     pub(crate) fn new(
         manager: Arc<Inner>,
+        work: Work,
         request: BuildRequest,
         start: Start,
         cancel: CancellationToken,
     ) -> Self {
         let instance = request.instance.clone();
-        Self { manager, request, instance, start, cancel, permit: None }
+        let claimed = start != Start::Fresh;
+        Self { manager, work, request, instance, start, cancel, permit: None, claimed }
     }
 
-    /// Runs the build to its end and records how it ended. Nothing can fail outwards.
-    pub(crate) async fn run(self) {
+    /// Runs the build and records how it ended.
+    pub(crate) async fn run(self) -> End {
         let span = oslo::log::request_span(&self.request.context);
         let instance = self.instance.id;
         let inner = tracing::info_span!(parent: &span, "build", %instance, node = %self.request.node);
-        self.run_in_span().instrument(inner).await;
+        self.run_in_span().instrument(inner).await
     }
 
-    async fn run_in_span(mut self) {
-        self.permit = self.manager.builds.clone().acquire_owned().await.ok();
+    async fn run_in_span(mut self) -> End {
+        let builds = self.manager.builds.clone();
+        self.permit = self.cancel.run_until_cancelled(builds.acquire_owned()).await.and_then(Result::ok);
         let started = std::time::Instant::now();
         let ports = self.manager.ports.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
         let resumed = self.start != Start::Fresh;
-        if let Err(error) = ports.instances.start_event(&context, id, EVENT, resumed).await {
-            // Nothing was done yet: the instance is gone, or its action is not known.
-            tracing::warn!(%error, "the build cannot be recorded and is not begun");
-            return;
+        match ports.instances.start_event(&context, id, EVENT, resumed).await {
+            Ok(()) => {}
+            Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
+            Err(ports::Error::InstanceGone(_)) if !resumed => return End::Ended,
+            Err(error) => tracing::warn!(%error, "the build goes on without its event"),
         }
-        let ended = match self.build().await {
+        let outcome = match self.build().await {
             Ok(()) => {
                 tracing::info!(seconds = started.elapsed().as_secs_f64(), "server active");
-                Ok(())
+                Ok(None)
             }
             Err(failure) => self.end_failed(failure).await,
         };
-        let outcome = if ended.is_ok() { "ended" } else { "failed" };
+        let failure = match outcome {
+            Ok(failure) => failure,
+            Err(next) => return End::Unsettled(next),
+        };
+        let outcome = if failure.is_none() { "ended" } else { "failed" };
         metrics::counter!("bessemer_builds_total", "outcome" => outcome).increment(1);
-        let failure = ended.as_ref().err().map(|(message, details)| (message.as_str(), details.as_str()));
+        let failure = failure.as_ref().map(|(message, details)| (message.as_str(), details.as_str()));
         if let Err(error) = ports.instances.finish_event(&context, id, EVENT, failure).await {
             tracing::warn!(%error, "the end of the build could not be recorded");
+        }
+        End::Ended
+    }
+
+    /// The build; a failure that comes out of here is undone already.
+    async fn build(&mut self) -> Result<(), Failure> {
+        if let Start::Failed(verdict) = self.start.clone() {
+            if verdict.reschedule && self.was_handed_back().await? {
+                return Ok(());
+            }
+            return Err(self.undo(verdict.into()).await);
+        }
+        match self.steps().await {
+            Err(failure) if self.claimed => Err(self.give_up(failure).await),
+            ended => ended,
         }
     }
 
     /// The steps in their order.
-    async fn build(&mut self) -> Result<(), Failure> {
-        if let Start::HandingBack(reason) = self.start.clone() {
-            return self.undo_deployment(Failure::Reschedule { reason, by_policy: false }).await;
-        }
+    async fn steps(&mut self) -> Result<(), Failure> {
         if self.start == Start::Resumed && self.look_again().await? == Progress::Ended {
             return Ok(());
         }
         self.begin().await?;
         self.refuse_unsupported()?;
         self.claim().await?;
-        let deployed = match self.prepare().await {
-            Ok(volumes) => self.deploy(volumes).await,
-            Err(failure) => {
-                self.mark(&failure).await;
-                self.undo_preparation().await;
-                return Err(failure);
-            }
-        };
-        match deployed {
-            Ok(node) => self.finish(&node).await,
-            Err(failure) => {
-                self.mark(&failure).await;
-                self.undo_deployment(failure).await
-            }
-        }
+        let volumes = self.prepare().await?;
+        let node = self.deploy(volumes).await?;
+        self.finish(&node).await
     }
 
     /// Reads the instance again after a restart: the build may be over, or its purpose gone.
     async fn look_again(&mut self) -> Result<Progress, Failure> {
-        let found = self.manager.ports.instances.get(&self.request.context, self.instance.id).await?;
-        let Some(found) = found.filter(|instance| !instance.deleted) else {
-            self.undo_preparation().await;
-            return Err(Failure::Gone);
-        };
+        let instances = &self.manager.ports.instances;
+        let found = instances.get(&self.request.context, self.instance.id).await?;
+        let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
+        self.request.block_devices = instances.block_devices(&self.request.context, self.instance.id).await?;
         self.instance.vm_state = found.vm_state.clone();
         self.instance.task_state = found.task_state.clone();
         self.instance.host = found.host;
@@ -169,20 +172,14 @@ impl Build {
         self.instance.config_drive = found.config_drive;
         self.instance.launched_at = found.launched_at;
         match (&found.vm_state, &found.task_state) {
-            (_, Some(TaskState::Deleting)) => {
-                Err(Failure::Superseded("the instance is being deleted".to_owned()))
-            }
+            (_, Some(TaskState::Deleting)) => Err(Failure::deleting()),
             (VmState::Building, _) => Ok(Progress::UnderWay),
             (VmState::Active, _) => {
                 self.announce_end().await;
                 Ok(Progress::Ended)
             }
-            (VmState::Error, _) => {
-                // It had failed and all was undone but, perhaps, the last step.
-                self.release_allocation().await;
-                Ok(Progress::Ended)
-            }
-            (state, _) => Err(Failure::Superseded(format!("the instance is {state:?}"))),
+            // Somebody else gave up on it, or it holds a node that could not be freed: the user's delete ends it.
+            _ => Ok(Progress::Ended),
         }
     }
 

@@ -25,7 +25,12 @@ impl Build {
             ..InstanceUpdate::default()
         };
         let expect = self.expect(&[Some(TaskState::Scheduling), None]);
-        self.update(update, expect).await?;
+        let instances = self.manager.ports.instances.clone();
+        match instances.update(&self.request.context, &mut self.instance, update, expect).await {
+            // Whatever it is that goes on, it is not this build.
+            Err(ports::Error::UnexpectedTask(text)) => return Err(Failure::Superseded(text)),
+            begun => begun?,
+        }
         let announcer = &self.manager.ports.announcer;
         announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
         Ok(())
@@ -55,6 +60,11 @@ impl Build {
     /// The instance is ours, and on this node.
     pub(super) async fn claim(&mut self) -> Result<(), Failure> {
         let (context, node) = (self.request.context.clone(), self.node());
+        if self.instance.node == Some(node) && self.instance.host.as_ref() == Some(&self.manager.options.host)
+        {
+            // Before a restart.
+            return Ok(());
+        }
         let reporter = self.manager.ports.reporter.clone();
         let record = match reporter.record_of(&context, node).await {
             Ok(Some(record)) => record,
@@ -63,12 +73,9 @@ impl Build {
                     format!("Insufficient compute resources: node {node} is not managed by this service.");
                 return Err(Failure::Reschedule { reason, by_policy: false });
             }
-            Err(error) => {
-                let reason =
-                    format!("Insufficient compute resources: node {node} cannot be looked at: {error}");
-                return Err(Failure::Reschedule { reason, by_policy: false });
-            }
+            Err(error) => return Err(Failure::Away(error.to_string())),
         };
+        self.claimed = true;
         let mut system_metadata = self.instance.system_metadata.clone();
         system_metadata.insert("boot_roles".to_owned(), Some(context.roles.join(",")));
         let host = self.manager.options.host.clone();
@@ -148,7 +155,8 @@ impl Build {
                     tries += 1;
                     tracing::warn!(%error, tries, "the networks could not be allocated; trying again");
                     let pause = std::time::Duration::from_secs(pauses.next().unwrap_or(1));
-                    tokio::time::sleep(pause).await;
+                    let slept = self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    slept.ok_or_else(Failure::deleting)?;
                 }
                 Err(ports::Error::Unavailable(why) | ports::Error::Refused { message: why, .. }) => {
                     let text = format!("Failed to allocate the network(s), not rescheduling. {why}");
@@ -199,7 +207,9 @@ impl Build {
         let attached =
             ports.volumes.attach(&context, &self.instance, &mut self.request.block_devices, &connector).await;
         attached.map_err(|error| match Failure::from(error) {
-            Failure::Abort(text) => Failure::Abort(format!("Failure prepping block device. {text}")),
+            Failure::Abort(text) | Failure::Away(text) => {
+                Failure::Abort(format!("Failure prepping block device. {text}"))
+            }
             other => other,
         })
     }
@@ -278,7 +288,7 @@ impl Build {
 
     fn stop_if_cancelled(&self) -> Result<(), Failure> {
         if self.cancel.is_cancelled() {
-            return Err(Failure::Superseded("the instance is being deleted".to_owned()));
+            return Err(Failure::deleting());
         }
         Ok(())
     }

@@ -3,20 +3,24 @@
 use std::collections::HashMap;
 
 use driver::NodeId;
-use openstack::ironic::Node;
+use openstack::ironic::{Node, ProvisionState};
+use tokio::time::Instant;
 
 use crate::ports::{KnownProvider, ProviderHead, Record};
 
 /// One machine that is ours.
 #[derive(Debug, Default)]
 struct Machine {
-    node: Option<Node>,
+    /// Its provision state as last seen, and when the look began that saw it.
+    seen: Option<(ProvisionState, Instant)>,
     record: Option<Record>,
     provider: Option<KnownProvider>,
     /// Placement has a provider of which we know nothing.
     provider_exists: bool,
     /// Builds that failed here since the last one that succeeded.
     failed_builds: u32,
+    /// Why it cannot be offered, as the operator was told.
+    refused: Option<String>,
 }
 
 /// The machines that are ours.
@@ -35,9 +39,14 @@ impl Picture {
         Self { machines }
     }
 
-    pub fn saw(&mut self, node: Node) {
+    /// Takes what a look that began then saw of a node; `false`: a later one saw it already.
+    pub fn saw(&mut self, node: &Node, began: Instant) -> bool {
         let machine = self.machines.entry(node.uuid).or_default();
-        machine.node = Some(node);
+        if machine.seen.as_ref().is_some_and(|(_, later)| *later > began) {
+            return false;
+        }
+        machine.seen = Some((node.provision_state.clone(), began));
+        true
     }
 
     pub fn record(&self, node: NodeId) -> Option<&Record> {
@@ -59,7 +68,7 @@ impl Picture {
         }
     }
 
-    /// Nodes that have a record of this host.
+    /// Nodes that have a record, ours or not.
     pub fn recorded(&self) -> Vec<NodeId> {
         self.machines.iter().filter(|(_, m)| m.record.is_some()).map(|(node, _)| *node).collect()
     }
@@ -74,6 +83,14 @@ impl Picture {
         let machine = self.machines.entry(node).or_default();
         machine.provider_exists = true;
         machine.provider = provider;
+    }
+
+    /// Remembers why a node cannot be offered, if it cannot; answers whether that is news.
+    pub fn refuse(&mut self, node: NodeId, reason: Option<&str>) -> bool {
+        let machine = self.machines.entry(node).or_default();
+        let is_news = reason.is_some() && machine.refused.as_deref() != reason;
+        machine.refused = reason.map(str::to_owned);
+        is_news
     }
 
     /// Compares what is known with Placement's list: a provider whose generation moved on, or that is gone, is no
@@ -92,6 +109,12 @@ impl Picture {
             self.machines.entry(*node).or_default().provider_exists = true;
         }
         forgotten
+    }
+
+    pub fn forget_record(&mut self, node: NodeId) {
+        if let Some(machine) = self.machines.get_mut(&node) {
+            machine.record = None;
+        }
     }
 
     pub fn forget(&mut self, node: NodeId) {
@@ -120,8 +143,8 @@ impl Picture {
     /// The machines by provision state, for the metric.
     pub fn by_state(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
-        for node in self.machines.values().filter_map(|machine| machine.node.as_ref()) {
-            *counts.entry(node.provision_state.to_string()).or_default() += 1;
+        for (state, _) in self.machines.values().filter_map(|machine| machine.seen.as_ref()) {
+            *counts.entry(state.to_string()).or_default() += 1;
         }
         counts
     }
@@ -129,11 +152,13 @@ impl Picture {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
     use crate::testing::node;
 
     fn known(generation: i64) -> KnownProvider {
-        KnownProvider { generation, inventory: Default::default(), traits: Default::default() }
+        KnownProvider { generation, inventory: BTreeMap::new(), traits: BTreeSet::new() }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Keeps the picture true: one look at Ironic's list and the instances each period, and only the differences written.
 
-use std::collections::{BTreeSet, HashMap, HashSet, hash_map};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use driver::{Driver, NodeId};
 use openstack::Caller;
 use openstack::ironic::{Node, NodeQuery};
 use oslo::context::RequestContext;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::known::KnownFile;
 use super::picture::Picture;
 use super::provider_config::{Absent, ProviderConfig};
-use super::{Ring, Rules, Usage, wanted};
+use super::{Ring, Rules, Usage, Wanted, wanted};
 use crate::instance::Instance;
 use crate::locks::Locks;
 use crate::ports::{self, Instances, Inventory, Placement, Record};
@@ -36,6 +37,12 @@ const FIELDS: &[&str] = &[
     "traits",
     "resource_class",
 ];
+
+/// The pause before something that failed is tried again outside the period.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// The pause after what is known was recorded: many changes make one file.
+const RECORD_PAUSE: Duration = Duration::from_secs(5);
 
 /// How the picture is kept.
 #[derive(Debug, Clone)]
@@ -74,10 +81,16 @@ struct Inner {
     file: KnownFile,
     /// One writer a node.
     busy: Locks<NodeId>,
-    disabled: std::sync::atomic::AtomicBool,
+    disabled: AtomicBool,
     last_audit: Mutex<Option<Instant>>,
     absent: Absent,
     freed: (mpsc::UnboundedSender<NodeId>, Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>),
+    /// One look at a time.
+    looking: tokio::sync::Mutex<()>,
+    /// What is known changed and should be recorded.
+    changed: Notify,
+    /// Provision states that the metric last had.
+    shown: Mutex<HashSet<String>>,
 }
 
 /// What one look found and wrote.
@@ -89,13 +102,15 @@ pub struct Outcome {
     pub removed: usize,
 }
 
-/// Why a look could not be made at all; it is made again in the next period.
+/// Why a look brought nothing; it is made again in the next period.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("Ironic's nodes could not be listed: {0}")]
+    #[error("Ironic could not be asked: {0}")]
     Ironic(#[from] openstack::Error),
     #[error(transparent)]
     ControlPlane(#[from] ports::Error),
+    #[error("The node could not be reported: {0}")]
+    NotWritten(ports::Error),
 }
 
 impl Reporter {
@@ -122,12 +137,15 @@ impl Reporter {
             last_audit: Mutex::new(None),
             absent: Absent::default(),
             freed: (freed, Mutex::new(Some(nodes))),
+            looking: tokio::sync::Mutex::default(),
+            changed: Notify::new(),
+            shown: Mutex::default(),
         }))
     }
 
     /// Looks at once, then every period, until the shutdown. A look that fails is logged and made again.
     pub async fn run(&self, shutdown: CancellationToken) {
-        tokio::join!(self.look_periodically(&shutdown), self.follow_freed(&shutdown));
+        tokio::join!(self.look_periodically(&shutdown), self.follow_freed(&shutdown), self.record(&shutdown));
     }
 
     /// Reports a node that is being cleaned as soon as it can be booked again, without waiting for the period.
@@ -153,34 +171,63 @@ impl Reporter {
     }
 
     async fn report_when_settled(&self, node: NodeId) {
-        let settled = self.0.driver.settled(&Caller::default(), node).await;
-        if let Ok(Some(_)) = settled
+        let settled = loop {
+            match self.0.driver.settled(&Caller::default(), node).await {
+                Ok(settled) => break settled,
+                Err(driver::Error::Remote(error)) if error.is_transient() => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(_) => break None,
+            }
+        };
+        if settled.is_some()
             && let Err(error) = self.look_at(&RequestContext::admin(), node, None).await
         {
             tracing::debug!(%node, %error, "the freed node could not be reported at once; the next period will");
         }
     }
 
+    /// Looks every period; without periods, until one look succeeded.
     async fn look_periodically(&self, shutdown: &CancellationToken) {
-        let Some(interval) = self.0.options.interval else {
-            tracing::info!("the periodic look at the nodes is switched off (update_resources_interval)");
-            return;
-        };
-        let mut ticks = tokio::time::interval(interval);
+        let mut ticks = tokio::time::interval(self.0.options.interval.unwrap_or(RETRY));
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            tokio::select! {
+            let looked = tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.look_and_log() => {}
+                looked = self.look_and_log() => looked,
+            };
+            if looked && self.0.options.interval.is_none() {
+                tracing::info!("the periodic look at the nodes is switched off (update_resources_interval)");
+                return;
             }
         }
     }
 
-    async fn look_and_log(&self) {
+    /// Records what is known when it changed, and a last time at the shutdown.
+    async fn record(&self, shutdown: &CancellationToken) {
+        loop {
+            let ends = tokio::select! {
+                () = shutdown.cancelled() => true,
+                () = self.0.changed.notified() => false,
+            };
+            let providers = self.picture().providers();
+            let file = self.0.file.clone();
+            let saved = tokio::task::spawn_blocking(move || file.save(&providers)).await;
+            if let Ok(Err(error)) = saved {
+                tracing::warn!(%error, "what is known of Placement could not be recorded; a restart will look again");
+            }
+            if ends {
+                return;
+            }
+            shutdown.run_until_cancelled(tokio::time::sleep(RECORD_PAUSE)).await;
+        }
+    }
+
+    async fn look_and_log(&self) -> bool {
         let started = Instant::now();
         match self.look(&RequestContext::admin()).await {
             Ok(Outcome { nodes, written, failed, removed }) => {
@@ -194,14 +241,20 @@ impl Reporter {
                 } else {
                     tracing::debug!(nodes, seconds, "nodes compared; nothing to report");
                 }
+                failed == 0
             }
-            Err(error) => tracing::error!(%error, "nodes not reported; the next period tries again"),
+            Err(error) => {
+                tracing::error!(%error, "nodes not reported; the next period tries again");
+                false
+            }
         }
     }
 
     /// One look: lists the nodes and the instances, and writes what differs from what is known.
     pub async fn look(&self, context: &RequestContext) -> Result<Outcome, Error> {
         let inner = &self.0;
+        let _one = inner.looking.lock().await;
+        let began = Instant::now();
         let query = NodeQuery {
             fields: FIELDS,
             conductor_group: inner.options.conductor_group.clone(),
@@ -211,66 +264,79 @@ impl Reporter {
         let nodes = inner.driver.nodes(&Caller::default(), &query).await?;
         let instances = inner.instances.on_this_host(context).await?;
         let (members, disabled) = inner.inventory.ring_members(context).await?;
-        inner.disabled.store(disabled, std::sync::atomic::Ordering::Relaxed);
+        inner.disabled.store(disabled, Ordering::Relaxed);
 
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
         let ours = self.ours(nodes, &instances, &members);
         inner.absent.warn(&inner.options.providers, |node| ours.contains_key(&node));
         self.audit(context, &ours).await?;
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
-        outcome.removed = self.remove_gone(context, &listed, &ours).await?;
+        self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
         let usage = usage_by_node(&instances);
         let queue = Mutex::new(ours.values());
-        let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage));
+        let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage, began));
         for (written, failed) in futures_util::future::join_all(writers).await {
             outcome.written += written;
             outcome.failed += failed;
         }
-        {
-            let mut picture = self.picture();
-            picture.keep_only(|node| ours.contains_key(&node));
-            for (_, node) in ours {
-                picture.saw(node);
-            }
-            publish_states(&picture);
-        }
+        self.picture().keep_only(|node| ours.contains_key(&node));
+        self.show_states();
         if outcome.written + outcome.removed > 0 {
-            self.remember();
+            inner.changed.notify_one();
         }
         Ok(outcome)
     }
 
-    /// Reports one node as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
+    /// Reports one node of ours as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
+    /// A node that is not ours, or is another instance's by now, is left to whoever has it.
     pub async fn look_at(
         &self,
         context: &RequestContext,
         node: NodeId,
         occupant: Option<&Instance>,
     ) -> Result<(), Error> {
+        let _only_writer = self.0.busy.lock(node).await;
+        if self.own_record(context, node).await?.is_none() {
+            return Ok(());
+        }
+        let began = Instant::now();
         let found = self.0.driver.node(&Caller::default(), node).await?;
+        if found.instance_uuid.is_some_and(|uuid| occupant.is_none_or(|occupant| occupant.id.0 != uuid)) {
+            return Ok(());
+        }
+        if self.write(context, &found, &Usage::of(occupant), began).await? {
+            self.0.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The number of a node's record, for a claim. `None`: the node is not ours.
+    pub async fn record_of(&self, context: &RequestContext, node: NodeId) -> Result<Option<i64>, Error> {
+        Ok(self.own_record(context, node).await?)
+    }
+
+    /// The number of a node's record if it is ours; one that was not looked at yet is read.
+    async fn own_record(&self, context: &RequestContext, node: NodeId) -> ports::Result<Option<i64>> {
         if self.picture().record(node).is_none() {
             for record in self.0.inventory.records_of(context, &[node]).await? {
                 self.picture().set_record(record);
             }
         }
-        let usage = Usage::of(occupant);
-        if self.write(context, &found, &usage).await == Ok(true) {
-            self.remember();
-        }
-        self.picture().saw(found);
-        Ok(())
+        let picture = self.picture();
+        Ok(picture.record(node).filter(|record| self.is_own(record)).map(|record| record.id))
     }
 
-    /// The number of a node's record, for a claim; a node that was not looked at yet is looked at now. `None`: not ours.
-    pub async fn record_of(&self, context: &RequestContext, node: NodeId) -> Result<Option<i64>, Error> {
-        if let Some(record) = self.picture().record(node) {
-            return Ok(Some(record.id));
-        }
-        match self.look_at(context, node, None).await {
-            Err(Error::Ironic(error)) if error.is_not_found() => return Ok(None),
-            other => other?,
-        }
-        Ok(self.picture().record(node).map(|record| record.id))
+    fn is_own(&self, record: &Record) -> bool {
+        !record.deleted && record.host.as_deref() == Some(self.0.options.host.as_str())
+    }
+
+    /// Whether Placement was told that nobody may book the node.
+    pub fn is_reserved(&self, node: NodeId) -> bool {
+        let (known, _) = self.picture().provider(node);
+        known.is_some_and(|provider| {
+            let mut stocks = provider.inventory.values();
+            stocks.any(|stock| stock.total == 1 && stock.reserved == 1)
+        })
     }
 
     /// Counts a build that ended on a node; the number reaches the control plane with the next look.
@@ -280,7 +346,7 @@ impl Reporter {
 
     /// Takes what an operator said of this service at once; the providers follow with the look that comes with it.
     pub fn set_disabled(&self, disabled: bool) {
-        self.0.disabled.store(disabled, std::sync::atomic::Ordering::Relaxed);
+        self.0.disabled.store(disabled, Ordering::Relaxed);
     }
 
     /// The nodes that are ours: those of our instances, and the free ones that the ring gives us.
@@ -343,47 +409,56 @@ impl Reporter {
         Ok(())
     }
 
-    /// Removes records and providers of nodes that Ironic no longer has.
+    /// Removes records and providers of nodes that Ironic no longer has. What fails is tried again in the next look.
     async fn remove_gone(
         &self,
         context: &RequestContext,
         listed: &HashSet<NodeId>,
         ours: &HashMap<NodeId, Node>,
-    ) -> Result<usize, Error> {
+        instances: &[Instance],
+        outcome: &mut Outcome,
+    ) {
         let missing: Vec<NodeId> =
             self.picture().recorded().into_iter().filter(|node| !ours.contains_key(node)).collect();
-        let mut removed = 0;
         for node in missing {
+            let _only_writer = self.0.busy.lock(node).await;
             let still_there = listed.contains(&node)
                 || match self.0.driver.node(&Caller::default(), node).await {
                     Ok(_) => true,
                     Err(error) if error.is_not_found() => false,
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        tracing::warn!(%node, %error, "a node that is not in the list could not be looked up");
+                        outcome.failed += 1;
+                        continue;
+                    }
                 };
-            let record = self.picture().record(node).cloned();
+            let record = self.picture().record(node).filter(|record| self.is_own(record)).cloned();
             if let (false, Some(record)) = (still_there, record) {
-                self.remove(context, &record).await?;
-                removed += 1;
+                if let Err(error) = self.remove(context, &record, instances).await {
+                    tracing::error!(%node, %error, "the record and provider of a node that is gone could not be removed");
+                    outcome.failed += 1;
+                    continue;
+                }
+                outcome.removed += 1;
             }
             // Still in Ironic, but not ours: whoever has it now writes its record.
             self.picture().forget(node);
         }
-        Ok(removed)
     }
 
-    async fn remove(&self, context: &RequestContext, record: &Record) -> Result<(), Error> {
+    async fn remove(
+        &self,
+        context: &RequestContext,
+        record: &Record,
+        instances: &[Instance],
+    ) -> ports::Result<()> {
         let node = record.node;
         match self.0.inventory.destroy_record(context, record).await {
-            Ok(()) => {}
             Err(ports::Error::Taken(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
+            destroyed => destroyed?,
         }
-        let left: Vec<_> = self
-            .0
-            .instances
-            .on_this_host(context)
-            .await?
-            .into_iter()
+        let left: Vec<_> = instances
+            .iter()
             .filter(|instance| instance.node == Some(node))
             .map(|instance| instance.id)
             .collect();
@@ -398,28 +473,43 @@ impl Reporter {
         context: &RequestContext,
         queue: &Mutex<hash_map::Values<'_, NodeId, Node>>,
         usage: &HashMap<NodeId, Usage>,
+        began: Instant,
     ) -> (usize, usize) {
         let idle = Usage::default();
         let (mut written, mut failed) = (0, 0);
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(node) = next else { return (written, failed) };
-            match self.write(context, node, usage.get(&node.uuid).unwrap_or(&idle)).await {
+            let _only_writer = self.0.busy.lock(node.uuid).await;
+            match self.write(context, node, usage.get(&node.uuid).unwrap_or(&idle), began).await {
                 Ok(wrote) => written += usize::from(wrote),
-                Err(()) => failed += 1,
+                Err(_) => failed += 1,
             }
         }
     }
 
-    /// Writes what differs of one node; answers whether anything did. What fails is logged and tried in the next look.
-    async fn write(&self, context: &RequestContext, node: &Node, usage: &Usage) -> Result<bool, ()> {
+    /// Writes what differs of one node, read at `began`, unless it was read later already; answers whether anything did.
+    /// The caller is the only writer of the node. What fails is logged and tried in the next look.
+    async fn write(
+        &self,
+        context: &RequestContext,
+        node: &Node,
+        usage: &Usage,
+        began: Instant,
+    ) -> Result<bool, Error> {
         let id = node.uuid;
-        let _only_writer = self.0.busy.lock(id).await;
-        let recorded = self.write_record(context, node, usage).await.map_err(|error| {
+        if !self.picture().saw(node, began) {
+            return Ok(false);
+        }
+        let recorded = self.write_record(context, node, usage).await;
+        let provided = self.write_provider(node).await;
+        if let Err(error) = &recorded {
             tracing::error!(node = %id, %error, "the node's record could not be written");
-        })?;
-        let provided = self.write_provider(node).await?;
-        Ok(recorded || provided)
+        }
+        if let Err(error) = &provided {
+            tracing::error!(node = %id, %error, "the node's provider could not be written");
+        }
+        Ok(recorded.map_err(Error::NotWritten)? | provided.map_err(Error::NotWritten)?)
     }
 
     async fn write_record(
@@ -438,12 +528,19 @@ impl Reporter {
         let id = match known {
             None => self.0.inventory.create_record(context, node.uuid, &fields).await?,
             Some(record) => {
-                let take = record.deleted || record.host.as_deref() != Some(host.as_str());
+                let take = !self.is_own(&record);
                 let changed = wanted::changed(&fields, &record.fields);
                 if changed.is_empty() && !take {
                     return Ok(false);
                 }
-                self.0.inventory.save_record(context, record.id, node.uuid, &changed, take).await?;
+                match self.0.inventory.save_record(context, record.id, node.uuid, &changed, take).await {
+                    Err(ports::Error::Taken(owner)) => {
+                        tracing::info!(node = %node.uuid, owner, "the node's record is another service's now");
+                        self.picture().forget_record(node.uuid);
+                        return Ok(false);
+                    }
+                    saved => saved?,
+                }
                 for (name, value) in record.fields {
                     fields.entry(name).or_insert(value);
                 }
@@ -460,19 +557,22 @@ impl Reporter {
         Ok(true)
     }
 
-    async fn write_provider(&self, node: &Node) -> Result<bool, ()> {
+    async fn write_provider(&self, node: &Node) -> ports::Result<bool> {
         let id = node.uuid;
-        let disabled = self.0.disabled.load(std::sync::atomic::Ordering::Relaxed);
+        let disabled = self.0.disabled.load(Ordering::Relaxed);
         let wanted = wanted::wanted(node, &self.0.options.rules, disabled)
             .and_then(|wanted| self.0.options.providers.merge(wanted));
+        let reason = wanted.as_ref().err().map(String::as_str);
+        if self.picture().refuse(id, reason) {
+            tracing::warn!(node = %id, reason, "the node cannot be offered");
+        }
+        let (known, exists) = self.picture().provider(id);
         let wanted = match wanted {
             Ok(wanted) => wanted,
-            Err(reason) => {
-                tracing::warn!(node = %id, %reason, "the node cannot be offered");
-                return Err(());
-            }
+            Err(_) if exists || known.is_some() => return Ok(false),
+            // Stock leaves an empty provider for such a node.
+            Err(_) => Wanted { node: id, inventory: BTreeMap::new(), traits: BTreeSet::new() },
         };
-        let (known, exists) = self.picture().provider(id);
         if known.as_ref().is_some_and(|k| k.inventory == wanted.inventory && k.traits == wanted.traits) {
             return Ok(false);
         }
@@ -482,22 +582,23 @@ impl Reporter {
                 Ok(true)
             }
             Err(error) => {
-                tracing::error!(node = %id, %error, "the node's provider could not be written");
                 self.picture().set_provider(id, None);
-                Err(())
+                Err(error)
             }
         }
     }
 
-    /// Records what is known, off the runtime's threads.
-    fn remember(&self) {
-        let providers = self.picture().providers();
-        let file = self.0.file.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = file.save(&providers) {
-                tracing::warn!(%error, "what is known of Placement could not be recorded; a restart will look again");
-            }
-        });
+    #[allow(clippy::cast_precision_loss)] // a count of machines
+    fn show_states(&self) {
+        let states = self.picture().by_state();
+        let mut shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|state| !states.contains_key(*state)) {
+            metrics::gauge!("bessemer_nodes", "state" => gone.clone()).set(0.0);
+        }
+        for (state, count) in &states {
+            metrics::gauge!("bessemer_nodes", "state" => state.clone()).set(*count as f64);
+        }
+        shown.extend(states.into_keys());
     }
 
     fn picture(&self) -> MutexGuard<'_, Picture> {
@@ -513,13 +614,6 @@ fn usage_by_node(instances: &[Instance]) -> HashMap<NodeId, Usage> {
         }
     }
     by_node.into_iter().map(|(node, instances)| (node, Usage::of(instances))).collect()
-}
-
-#[allow(clippy::cast_precision_loss)] // a count of machines
-fn publish_states(picture: &Picture) {
-    for (state, count) in picture.by_state() {
-        metrics::gauge!("bessemer_nodes", "state" => state).set(count as f64);
-    }
 }
 
 fn unix_now() -> f64 {

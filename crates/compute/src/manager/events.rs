@@ -53,14 +53,14 @@ impl Manager {
         self.0.ports.instances.save_network(context, &mut instance, network).await
     }
 
-    /// A machine's power changed without the control plane: what the control plane shows follows.
+    /// A machine's power changed without the control plane: what the control plane shows follows, unless the change is
+    /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         let instances = &self.0.ports.instances;
         if let Err(error) = instances.start_event(context, id, POWER_EVENT, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
-        let _alone = self.0.locks.lock(id).await;
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
         if let Err(error) = instances.finish_event(context, id, POWER_EVENT, failure).await {
@@ -69,6 +69,9 @@ impl Manager {
     }
 
     async fn follow_power(&self, context: &RequestContext, id: InstanceId, on: bool) -> Result<()> {
+        if self.is_at_work(id) {
+            return Ok(());
+        }
         let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
         let news = if on {
             (instance.vm_state == VmState::Stopped && instance.power == Power::Shutdown).then_some((
@@ -83,9 +86,16 @@ impl Manager {
                 Power::Shutdown,
             ))
         };
-        let Some((task, vm_state, power)) = news.filter(|_| instance.task_state.is_none()) else {
+        let (Some((task, vm_state, power)), None, Some(node)) = (news, &instance.task_state, instance.node)
+        else {
             return Ok(());
         };
+        // Events may come late and in any order: the machine has the last word.
+        match self.0.ports.driver.node(&caller(context), node).await {
+            Ok(found) if crate::build::power(&found.power_state) == power => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
+        }
         let begin = InstanceUpdate { task_state: Some(Some(task.clone())), ..InstanceUpdate::default() };
         let end = InstanceUpdate {
             vm_state: Some(vm_state),

@@ -6,6 +6,7 @@ mod resume;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +20,32 @@ use tokio_util::task::TaskTracker;
 use crate::build::{self, Build};
 use crate::delete::Delete;
 use crate::inventory::Reporter;
-use crate::journal::{Entry, Journal, Work};
-use crate::locks::Locks;
+use crate::journal::{Entry, Journal, Verdict, Work};
+use crate::locks::{Locks, Place};
 use crate::ports::{Announcer, Instances, Networks, Placement, VendorDataSource, Volumes};
 use crate::request::{BuildRequest, DeleteRequest};
+
+/// How long work that could not be ended (the control plane was away for longer than a call waits) rests before it is
+/// tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Whether work begins or goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    Fresh,
+    /// After a restart, or after a try that could not be ended.
+    Resumed,
+    /// A build that had failed for this reason; what is left is to undo it and to say so.
+    Failed(Verdict),
+}
+
+/// Whether work is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Ended,
+    /// It is to be tried again, like this.
+    Unsettled(Start),
+}
 
 /// How the manager works.
 #[derive(Debug, Clone)]
@@ -98,46 +121,44 @@ impl Manager {
 
     /// Keeps a delete request for after a crash. Only then may it be acknowledged.
     pub async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
-        self.admit(Work::Delete { instance: request.instance.id }, request.origin.clone()).await
+        self.admit(delete_work(request), request.origin.clone()).await
     }
 
     async fn admit(&self, work: Work, origin: crate::request::Origin) -> io::Result<()> {
-        self.0.journal.write(Entry { work, origin, handing_back: None }).await
+        self.0.journal.write(Entry { work, origin, verdict: None }).await
     }
 
     /// Begins a build that was admitted and returns at once. One that runs already is not begun again.
     pub fn build(&self, request: BuildRequest) {
-        self.start_build(request, build::Start::Fresh);
+        self.start_build(build_work(&request), request, Start::Fresh);
     }
 
     /// Begins a delete that was admitted and returns at once. It stops a build of the instance.
     pub fn delete(&self, request: DeleteRequest) {
-        self.start_delete(request, false);
+        self.start_delete(delete_work(&request), request, Start::Fresh);
     }
 
-    fn start_build(&self, request: BuildRequest, start: build::Start) {
-        let inner = self.0.clone();
-        self.begin(build_work(&request), move |cancel| async move {
-            let _alone = inner.locks.lock(request.instance.id).await;
-            Build::new(inner.clone(), request, start, cancel).run().await;
+    fn start_build(&self, work: Work, request: BuildRequest, start: Start) {
+        let (inner, known) = (self.0.clone(), work.clone());
+        self.begin(work, start, move |start, cancel| {
+            Box::pin(Build::new(inner.clone(), known.clone(), request.clone(), start, cancel).run())
         });
     }
 
-    fn start_delete(&self, request: DeleteRequest, resumed: bool) {
-        let instance = request.instance.id;
-        self.stop_builds(instance);
+    fn start_delete(&self, work: Work, request: DeleteRequest, start: Start) {
+        self.stop_builds(request.instance.id);
         let inner = self.0.clone();
-        self.begin(Work::Delete { instance }, move |_| async move {
-            let _alone = inner.locks.lock(instance).await;
-            Delete::new(inner.clone(), request, resumed).run().await;
+        self.begin(work, start, move |start, _| {
+            Box::pin(Delete::new(inner.clone(), request.clone(), start).run())
         });
     }
 
-    /// Runs a work unless it runs already; erases its journal entry when it has ended, not when it was interrupted.
-    fn begin<F, Fut>(&self, work: Work, run: F)
+    /// Runs a work, unless it runs already, after all that was begun for the same instance before. Its journal entry is
+    /// erased when it has ended, and only then: work that could not be settled because the control plane was away is
+    /// tried again, here and after a restart.
+    fn begin<F>(&self, work: Work, start: Start, run: F)
     where
-        F: FnOnce(CancellationToken) -> Fut,
-        Fut: Future<Output = ()> + Send + 'static,
+        F: Fn(Start, CancellationToken) -> Pin<Box<dyn Future<Output = End> + Send>> + Send + 'static,
     {
         let cancel = CancellationToken::new();
         {
@@ -149,22 +170,22 @@ impl Manager {
                 );
                 return;
             }
-            running.insert(work, cancel.clone());
+            running.insert(work.clone(), cancel.clone());
         }
-        gauge(work, 1.0);
+        gauge(&work, 1.0);
         let inner = self.0.clone();
-        let task = run(cancel);
+        let place = inner.locks.line_up(work.instance());
         self.0.tasks.spawn(async move {
             let ended = tokio::select! {
                 biased;
                 () = inner.shutdown.cancelled() => false,
-                () = task => true,
+                () = settle(&inner, &work, place, start, cancel, run) => true,
             };
-            if ended && let Err(error) = inner.journal.erase(work).await {
+            if ended && let Err(error) = inner.journal.erase(&work).await {
                 tracing::error!(?work, %error, "a journal entry could not be erased; the work will be looked at again at the next start");
             }
             inner.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&work);
-            gauge(work, -1.0);
+            gauge(&work, -1.0);
         });
     }
 
@@ -176,6 +197,12 @@ impl Manager {
                 cancel.cancel();
             }
         }
+    }
+
+    /// Whether a build or a delete of an instance is under way.
+    fn is_at_work(&self, id: InstanceId) -> bool {
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.keys().any(|work| work.instance() == id)
     }
 
     /// Takes what an operator said of this service (enabled or not) and tells Placement.
@@ -216,11 +243,44 @@ impl Manager {
     }
 }
 
-fn build_work(request: &BuildRequest) -> Work {
-    Work::Build { instance: request.instance.id, node: request.node }
+/// Runs a work until it has ended.
+async fn settle<F>(
+    inner: &Inner,
+    work: &Work,
+    place: Place<InstanceId>,
+    mut start: Start,
+    cancel: CancellationToken,
+    run: F,
+) where
+    F: Fn(Start, CancellationToken) -> Pin<Box<dyn Future<Output = End> + Send>>,
+{
+    let mut place = Some(place);
+    loop {
+        let turn = place.take().unwrap_or_else(|| inner.locks.line_up(work.instance()));
+        let alone = turn.held().await;
+        match run(start, cancel.clone()).await {
+            End::Ended => return,
+            End::Unsettled(next) => start = next,
+        }
+        drop(alone);
+        tracing::warn!(?work, seconds = RETRY.as_secs(), "the work could not be ended; trying again");
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
-fn gauge(work: Work, by: f64) {
+fn build_work(request: &BuildRequest) -> Work {
+    Work::Build {
+        instance: request.instance.id,
+        node: request.node,
+        request: request.context.request_id.clone(),
+    }
+}
+
+fn delete_work(request: &DeleteRequest) -> Work {
+    Work::Delete { instance: request.instance.id, request: request.context.request_id.clone() }
+}
+
+fn gauge(work: &Work, by: f64) {
     let name = match work {
         Work::Build { .. } => "build",
         Work::Delete { .. } => "delete",

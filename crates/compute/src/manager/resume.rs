@@ -1,78 +1,109 @@
 //! What a start takes up: every request that was taken and not ended, and what others left of ours.
 
+use std::io;
+
+use driver::InstanceId;
 use oslo::context::RequestContext;
 
-use super::{Manager, build};
+use super::{Manager, RETRY, Start};
 use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
 use crate::journal::Work;
-use crate::ports::Fault;
+use crate::ports::{self, Fault};
 use crate::request::{DeleteRequest, Origin};
 
+/// The instances whose requests the journal holds.
+#[derive(Default)]
+struct Journalled {
+    builds: Vec<InstanceId>,
+    deletes: Vec<InstanceId>,
+}
+
 impl Manager {
-    /// Takes up what was under way when the process ended. Returns when everything runs, not when it has ended.
+    /// Takes up what was under way when the process ended. Returns when everything that the journal holds runs; the rest
+    /// is looked for beside it, as soon as the control plane answers.
     ///
-    /// Builds and deletes come from the journal. An instance of ours that is being deleted and is not in it (the request
-    /// was lost with the process that took it) is deleted all the same; one that is being built and is not in it (stock
-    /// nova-compute built it) cannot be taken up, because its request is lost: it fails, as it does with stock.
-    pub async fn resume(&self, context: &RequestContext) -> Result<(), crate::ports::Error> {
-        let mut builds = Vec::new();
-        let mut deletes = Vec::new();
-        match self.0.journal.entries() {
-            Ok(entries) => {
-                for entry in entries {
-                    match entry.work {
-                        Work::Build { instance, .. } => {
-                            match self.0.ports.instances.decode_build(&entry.origin.0) {
-                                Some(request) => {
-                                    let start = entry
-                                        .handing_back
-                                        .map_or(build::Start::Resumed, build::Start::HandingBack);
-                                    builds.push(instance);
-                                    self.start_build(request, start);
-                                }
-                                None => tracing::error!(%instance, "a journalled build cannot be read"),
-                            }
-                        }
-                        Work::Delete { instance } => {
-                            match self.0.ports.instances.decode_delete(&entry.origin.0) {
-                                Some(request) => {
-                                    deletes.push(instance);
-                                    self.start_delete(request, true);
-                                }
-                                None => tracing::error!(%instance, "a journalled delete cannot be read"),
-                            }
-                        }
-                    }
-                }
-            }
-            Err(error) => tracing::error!(%error, "the journal cannot be read"),
-        }
-        if !builds.is_empty() || !deletes.is_empty() {
-            tracing::info!(builds = builds.len(), deletes = deletes.len(), "work taken up after a restart");
-        }
-        for instance in self.0.ports.instances.on_this_host(context).await? {
-            if builds.contains(&instance.id) || deletes.contains(&instance.id) {
-                continue;
-            }
-            if instance.task_state == Some(TaskState::Deleting) || instance.vm_state == VmState::Deleted {
-                self.take_up_delete(context, instance).await?;
-            } else if is_building(&instance) {
-                self.give_up_build(context, instance).await;
-            }
-        }
+    /// An instance of ours that is being deleted and is not in the journal (the request was lost with the process that
+    /// took it) is deleted all the same; one that is being built and is not in it (stock nova-compute built it) cannot be
+    /// taken up, because its request is lost: it fails, as it does with stock.
+    ///
+    /// A journal that cannot be read is an error: a start without it would fail what it holds.
+    pub fn resume(&self) -> io::Result<()> {
+        let journalled = self.take_up_journal()?;
+        let manager = self.clone();
+        self.0.tasks.spawn(async move {
+            let shutdown = manager.0.shutdown.clone();
+            shutdown.run_until_cancelled(manager.take_up_rest(&journalled)).await;
+        });
         Ok(())
     }
 
-    async fn take_up_delete(
-        &self,
-        context: &RequestContext,
-        instance: Instance,
-    ) -> Result<(), crate::ports::Error> {
+    fn take_up_journal(&self) -> io::Result<Journalled> {
+        let mut journalled = Journalled::default();
+        let (builds, deletes): (Vec<_>, Vec<_>) =
+            self.0.journal.entries()?.into_iter().partition(|entry| matches!(entry.work, Work::Build { .. }));
+        // Builds first: a delete of the same instance waits until the build has left it.
+        for entry in builds {
+            let instance = entry.work.instance();
+            match self.0.ports.instances.decode_build(&entry.origin.0) {
+                Some(request) => {
+                    journalled.builds.push(instance);
+                    let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
+                    self.start_build(entry.work, request, start);
+                }
+                None => tracing::error!(%instance, "a journalled build cannot be read"),
+            }
+        }
+        for entry in deletes {
+            let instance = entry.work.instance();
+            match self.0.ports.instances.decode_delete(&entry.origin.0) {
+                Some(request) => {
+                    journalled.deletes.push(instance);
+                    self.start_delete(entry.work, request, Start::Resumed);
+                }
+                None => tracing::error!(%instance, "a journalled delete cannot be read"),
+            }
+        }
+        let (builds, deletes) = (journalled.builds.len(), journalled.deletes.len());
+        if builds + deletes > 0 {
+            tracing::info!(builds, deletes, "work taken up after a restart");
+        }
+        Ok(journalled)
+    }
+
+    async fn take_up_rest(&self, journalled: &Journalled) {
+        let context = RequestContext::admin();
+        let here = loop {
+            match self.0.ports.instances.on_this_host(&context).await {
+                Ok(here) => break here,
+                Err(error) => {
+                    tracing::warn!(%error, "the instances of this host cannot be listed; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        };
+        for instance in here {
+            let is_ending =
+                instance.task_state == Some(TaskState::Deleting) || instance.vm_state == VmState::Deleted;
+            if journalled.deletes.contains(&instance.id) {
+                continue;
+            }
+            let id = instance.id;
+            if is_ending {
+                if let Err(error) = self.take_up_delete(&context, instance).await {
+                    tracing::error!(instance = %id, %error, "a delete that nobody finished could not be taken up");
+                }
+            } else if is_building(&instance) && !journalled.builds.contains(&id) && !self.is_at_work(id) {
+                self.give_up_build(&context, instance).await;
+            }
+        }
+    }
+
+    async fn take_up_delete(&self, context: &RequestContext, instance: Instance) -> ports::Result<()> {
         tracing::info!(instance = %instance.id, "a delete that nobody finished is taken up");
         let block_devices = self.0.ports.instances.block_devices(context, instance.id).await?;
         let origin = Origin(serde_json::Value::Null);
         let request = DeleteRequest { context: context.clone(), instance, block_devices, origin };
-        self.start_delete(request, true);
+        self.start_delete(super::delete_work(&request), request, Start::Resumed);
         Ok(())
     }
 

@@ -67,12 +67,18 @@ pub struct World {
     tables: Mutex<Tables>,
     made: Mutex<usize>,
     kill: Mutex<Option<(Kill, CancellationToken)>>,
+    rescheduled: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
 impl World {
     pub async fn new(sim: Sim) -> Arc<Self> {
-        let world =
-            Arc::new(Self { sim, tables: Mutex::default(), made: Mutex::new(0), kill: Mutex::new(None) });
+        let world = Arc::new(Self {
+            sim,
+            tables: Mutex::default(),
+            made: Mutex::new(0),
+            kill: Mutex::new(None),
+            rescheduled: Mutex::new(None),
+        });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
             let Some(world) = hook.upgrade() else { return Action::Go };
@@ -89,6 +95,11 @@ impl World {
     /// How many remote calls were made since the last process began.
     pub fn calls_made(&self) -> usize {
         *self.made.lock().unwrap()
+    }
+
+    /// Does this whenever a request goes back to the control plane.
+    pub fn on_reschedule(&self, act: impl Fn() + Send + Sync + 'static) {
+        *self.rescheduled.lock().unwrap() = Some(Box::new(act));
     }
 
     /// Counts a call when it begins, and says whether the process dies here.
@@ -298,6 +309,18 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
     request
 }
 
+/// A server that came back and was placed on another node.
+pub fn placed_again(world: &World, id: InstanceId, node: NodeId) -> BuildRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances[&id].clone();
+    let key = format!("{id} {node}");
+    let (_, request) = tables.requests.iter().next().unwrap();
+    let request = BuildRequest { instance, node, origin: Origin(json!(key)), ..request.clone() };
+    tables.allocations.insert(id, node);
+    tables.requests.insert(key, request.clone());
+    request
+}
+
 /// The request to delete a server, after the API has set its task.
 pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
     let mut tables = world.tables();
@@ -442,6 +465,9 @@ impl Instances for Port {
 
     async fn reschedule(&self, request: &BuildRequest, _: &str, _: &str) -> Result<()> {
         let id = request.instance.id;
+        if let Some(act) = &*self.0.rescheduled.lock().unwrap() {
+            act();
+        }
         self.0
             .call("reschedule", |t| {
                 t.rescheduled.push(id);

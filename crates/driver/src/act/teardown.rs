@@ -18,6 +18,8 @@ pub(crate) struct TearDown {
     instance: InstanceId,
     /// The node that carries the instance, once it is known.
     id: Option<NodeId>,
+    /// Whether the instance may be on another node than the one named.
+    anywhere: bool,
     /// The node as we saw it last.
     last: Option<Node>,
     /// What Ironic refused while releasing.
@@ -38,11 +40,17 @@ impl Named for Step {
 
 impl TearDown {
     /// Of the instance's node, which is looked for first where the hint says.
-    pub(crate) fn new(ironic: Ironic, instance: InstanceId, hint: Option<NodeId>) -> Self {
+    pub(crate) fn anywhere(ironic: Ironic, instance: InstanceId, hint: Option<NodeId>) -> Self {
+        Self { anywhere: true, id: hint, ..Self::on(ironic, instance, None) }
+    }
+
+    /// Of this node, if it carries the instance.
+    pub(crate) fn on(ironic: Ironic, instance: InstanceId, node: Option<NodeId>) -> Self {
         Self {
             ironic,
             instance,
-            id: hint,
+            id: node,
+            anywhere: false,
             last: None,
             refused: BTreeSet::new(),
             asked: false,
@@ -68,7 +76,7 @@ impl TearDown {
         if let Some(node) = node.filter(|node| self.last.is_some() || self.carries(node)) {
             return Ok(Some(node));
         }
-        if self.last.is_some() {
+        if self.last.is_some() || !self.anywhere {
             return Ok(None);
         }
         // No hint, or a wrong one.
