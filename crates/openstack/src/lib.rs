@@ -10,6 +10,7 @@ mod caller;
 pub mod cinder;
 mod discovery;
 mod error;
+pub mod external;
 pub mod glance;
 pub mod ironic;
 pub mod neutron;
