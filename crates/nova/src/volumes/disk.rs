@@ -1,0 +1,118 @@
+//! A volume disk of a server: what is to be made for it, and how Nova writes down how to reach it. Pure.
+
+use compute::instance::{BlockDevice, Instance};
+use openstack::cinder::{Attachment, NewVolume};
+use oslo::object::Object;
+use serde_json::{Map, Value, json};
+
+/// The place of a disk's kind in the order in which Nova attaches them: existing volumes, then those made of snapshots, of
+/// images, of nothing.
+pub fn rank(device: &BlockDevice) -> usize {
+    ["volume", "snapshot", "image", "blank"].iter().position(|source| device.source == *source).unwrap_or(4)
+}
+
+/// The volume to make for a disk that has none. `zone`: where, if it must be the server's own.
+pub fn new_volume(
+    device: &BlockDevice,
+    record: &Object,
+    instance: &Instance,
+    zone: Option<&str>,
+) -> NewVolume {
+    let text = |field: &str| record.str(field).filter(|text| !text.is_empty()).map(str::to_owned);
+    let of = |source: &str, field: &str| (device.source == source).then(|| text(field)).flatten();
+    NewVolume {
+        size: record.int("volume_size").and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        name: if device.source == "blank" { format!("{}-blank-vol", instance.id) } else { String::new() },
+        description: String::new(),
+        volume_type: text("volume_type"),
+        image_id: of("image", "image_id"),
+        snapshot_id: of("snapshot", "snapshot_id"),
+        availability_zone: zone.map(str::to_owned),
+    }
+}
+
+/// How to reach a volume.
+#[derive(Clone, PartialEq)]
+pub struct Connection {
+    /// `iscsi`, `fibre_channel`, …
+    pub protocol: String,
+    /// Addresses, names and secrets, by Cinder's names.
+    pub data: Map<String, Value>,
+    /// What Nova keeps in the disk's record (`nova/volume/cinder.py` `_translate_attachment_ref`).
+    pub document: Value,
+}
+
+/// The connection that Cinder answered; `None` when it is empty.
+pub fn connection(attachment: Attachment, volume: &str) -> Option<Connection> {
+    let protocol = attachment.connection_info.protocol()?.to_owned();
+    let mut data = attachment.connection_info.0;
+    data.shift_remove("driver_volume_type");
+    data.shift_remove("attachment_id");
+    let document = json!({
+        "driver_volume_type": protocol,
+        "data": data,
+        "status": attachment.status,
+        "instance": attachment.instance,
+        "attached_at": attachment.attached_at,
+        "detached_at": attachment.detached_at,
+        "volume_id": attachment.volume_id,
+        "serial": volume,
+    });
+    Some(Connection { protocol, data, document })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instances::{parse, testing};
+
+    fn device(source: &str, fields: &Value) -> (BlockDevice, Object) {
+        let mut object = Object::new("BlockDeviceMapping", "1.21");
+        object.insert("source_type", source);
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            object.insert(name, value.clone());
+        }
+        (parse::block_device(object.clone()), object)
+    }
+
+    #[test]
+    fn a_new_volume_is_made_of_what_the_disk_names() {
+        let instance = testing::instance();
+        let (disk, record) = device("image", &json!({"volume_size": 5, "image_id": "i", "snapshot_id": "s"}));
+        let image = new_volume(&disk, &record, &instance, None);
+        assert_eq!(
+            (image.size, image.image_id.as_deref(), image.snapshot_id, image.name.as_str()),
+            (5, Some("i"), None, "")
+        );
+        let (disk, record) = device("blank", &json!({"volume_size": 1, "volume_type": "fast"}));
+        let blank = new_volume(&disk, &record, &instance, Some("az"));
+        assert_eq!(blank.name, format!("{}-blank-vol", instance.id));
+        assert_eq!(
+            (blank.volume_type.as_deref(), blank.availability_zone.as_deref()),
+            (Some("fast"), Some("az"))
+        );
+    }
+
+    #[test]
+    fn a_connection_is_written_down_as_nova_does() {
+        let attachment: Attachment =
+            serde_json::from_value(json!({"id": "a", "status": "attaching", "instance": "i",
+            "volume_id": "v", "attached_at": "", "detached_at": "", "attach_mode": "rw", "connection_info":
+                {"driver_volume_type": "iscsi", "attachment_id": "a", "target_lun": 1}}))
+            .unwrap();
+        let connection = connection(attachment, "v").unwrap();
+        assert_eq!((connection.protocol.as_str(), &connection.data["target_lun"]), ("iscsi", &json!(1)));
+        assert_eq!(
+            connection.document,
+            json!({"driver_volume_type": "iscsi", "data": {"target_lun": 1}, "status": "attaching", "instance": "i",
+                "attached_at": "", "detached_at": "", "volume_id": "v", "serial": "v"})
+        );
+    }
+
+    #[test]
+    fn an_attachment_without_connection_has_none() {
+        let attachment: Attachment =
+            serde_json::from_value(json!({"id": "a", "status": "reserved", "connection_info": {}})).unwrap();
+        assert!(connection(attachment, "v").is_none());
+    }
+}
