@@ -43,7 +43,7 @@ bench: build ## Measure Bessemer in the lab with 50, 200 and 1000 nodes (NODES="
 	lab/up
 	for nodes in $(NODES); do lab/measure $$nodes bessemer --json $(BENCH)/bessemer-$$nodes.json >/dev/null; done
 	lab/enroll --remove 5
-	@. lab/lib.sh && python -m measuring.table $(BENCH)/*.json lab/stock/measure/*.json | tee $(BENCH)/table.md
+	@. lab/lib.sh && python -m measuring.table $(BENCH)/*.json $(wildcard lab/stock/measure/*.json) | tee $(BENCH)/table.md
 
 lint: ## Formatting, clippy with warnings as errors, and the dependencies' licences if cargo-deny is there
 	cargo fmt --all --check
