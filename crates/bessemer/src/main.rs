@@ -6,7 +6,6 @@ mod config;
 mod metrics;
 mod options;
 mod signals;
-mod unwired;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

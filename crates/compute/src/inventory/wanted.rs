@@ -143,19 +143,26 @@ pub fn record(node: &Node, usage: &Usage, failed_builds: u32, rules: &Rules, new
         ("vcpus_used", json!(vcpus_used)),
         ("memory_mb_used", json!(memory_mb_used)),
         ("local_gb_used", json!(local_gb_used)),
-        ("free_ram_mb", json!(-memory_mb_used)),
-        ("free_disk_gb", json!(-local_gb_used)),
         ("disk_available_least", json!(0)),
-        ("current_workload", json!(usage.workload)),
-        ("running_vms", json!(usage.instances)),
         ("numa_topology", Value::Null),
-        ("metrics", json!("[]")),
         ("supported_hv_specs", supported(node)),
         ("stats", Value::Object(stats(node, usage, failed_builds))),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
     .collect();
+    if node.resource_class.is_some() {
+        // What stock adds when it reports the node to Placement; one without a class never gets that far.
+        let reported = [
+            ("free_ram_mb", json!(-memory_mb_used)),
+            ("free_disk_gb", json!(-local_gb_used)),
+            ("current_workload", json!(usage.workload)),
+            ("running_vms", json!(usage.instances)),
+            ("metrics", json!("[]")),
+            ("pci_device_pools", json!([])),
+        ];
+        fields.extend(reported.map(|(name, value)| (name.to_owned(), value)));
+    }
     for (i, resource) in ["cpu", "ram", "disk"].into_iter().enumerate() {
         let ratio = if new { Some(rules.initial_ratios[i]) } else { rules.ratios[i].filter(|r| *r != 0.0) };
         if let Some(ratio) = ratio {
@@ -301,6 +308,15 @@ mod tests {
         );
         assert_eq!(fields["cpu_allocation_ratio"], 4.0);
         assert_eq!(fields["free_ram_mb"], -512);
+    }
+
+    #[test]
+    fn a_node_without_resource_class_has_a_record_that_was_never_reported() {
+        let mut node = node();
+        node.resource_class = None;
+        let fields = record(&node, &Usage::default(), 0, &rules(), true);
+        assert!(!fields.contains_key("running_vms"));
+        assert_eq!(fields["hypervisor_type"], "ironic");
     }
 
     #[test]

@@ -1,0 +1,295 @@
+//! `bessemer compute`: every part made, connected, run and stopped in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use compute::inventory::Reporter;
+use compute::{Manager, Ports};
+use driver::Driver;
+use nova::announcer::Announcer;
+use nova::conductor::Conductor;
+use nova::instances::Instances;
+use nova::inventory::Inventory;
+use nova::network::Networks;
+use nova::placement::Placement;
+use nova::server::{Elsewhere, Endpoint};
+use nova::service::Service;
+use nova::vendordata;
+use nova::volumes::Volumes;
+use oslo::config::Config;
+use oslo::notify::Notifier;
+use oslo::rpc::{Server, ServerOptions, Transport};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clients::Clients;
+use crate::signals::{Asked, Signals};
+use crate::{Files, config, metrics, options};
+
+/// The topics that nova-api and nova-conductor send to; the second since 2026.1.
+const TOPICS: [&str; 2] = ["compute", "compute-alt"];
+
+/// How long short requests may take to end when we stop. Builds and deletes do not count: the next start takes them up.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs the service until an operator ends it.
+pub fn run(files: &Files) -> Result<(), String> {
+    let config = files.load()?;
+    options::check(&config)?;
+    let log = oslo::log::Options::from_config(&config, "nova-compute").map_err(|error| error.to_string())?;
+    let log = oslo::log::init(log).map_err(|error| error.to_string())?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    let ended = runtime.block_on(serve(files, config, log));
+    if let Err(error) = &ended {
+        tracing::error!(%error, "the service ends");
+    }
+    // Whatever still blocks a thread has nothing left to say.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// What stops, in this order.
+struct Stops {
+    /// No more requests are taken.
+    requests: CancellationToken,
+    /// Work stops where it stands.
+    work: CancellationToken,
+    /// Answers have been sent; the message bus is left.
+    bus: CancellationToken,
+}
+
+async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<(), String> {
+    let mut signals = Signals::listen().map_err(|error| format!("signals cannot be listened to: {error}"))?;
+    let stops = Stops {
+        requests: CancellationToken::new(),
+        work: CancellationToken::new(),
+        bus: CancellationToken::new(),
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), host = options::host(&config), "starting");
+    let tasks = TaskTracker::new();
+    serve_metrics(&config, &tasks, &stops.work)?;
+    let transport = transport(&config)?;
+    let (bus, bus_tasks) = (transport.clone(), TaskTracker::new());
+    let stop = stops.bus.clone();
+    bus_tasks.spawn(async move { bus.run(stop).await });
+
+    let started = tokio::select! {
+        started = start(&config, &transport, &stops, &tasks) => started.map(Some),
+        () = stop_asked(&mut signals) => Ok(None),
+    };
+    let ended = match started {
+        Ok(Some(manager)) => {
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            tracing::info!("ready");
+            attend(files, config, &log, &mut signals).await;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+            tracing::info!("stopping; builds and deletes under way are taken up by the next start");
+            stops.requests.cancel();
+            stops.work.cancel();
+            manager.drained().await;
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    stops.requests.cancel();
+    stops.work.cancel();
+    tasks.close();
+    tasks.wait().await;
+    stops.bus.cancel();
+    bus_tasks.close();
+    bus_tasks.wait().await;
+    tracing::info!("stopped");
+    ended
+}
+
+fn serve_metrics(config: &Config, tasks: &TaskTracker, stop: &CancellationToken) -> Result<(), String> {
+    let group = config.group("bessemer");
+    let Ok(port @ 1..) = u16::try_from(group.int("metrics_port")) else { return Ok(()) };
+    let host: IpAddr = group
+        .text("metrics_host")
+        .parse()
+        .map_err(|_| "[bessemer] metrics_host must be an IP address, like 127.0.0.1".to_owned())?;
+    let handle = metrics::install()?;
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        if let Err(error) = metrics::serve(SocketAddr::new(host, port), handle, stop).await {
+            tracing::error!(%error, "no metrics");
+        }
+    });
+    Ok(())
+}
+
+fn transport(config: &Config) -> Result<Transport, String> {
+    let url = config::transport_url(config).map_err(|error| error.to_string())?;
+    let rabbit = config::rabbit_options(config).map_err(|error| error.to_string())?;
+    Transport::new(url, rabbit).map_err(|error| error.to_string())
+}
+
+/// Starts every part; when this returns the service takes requests.
+async fn start(
+    config: &Config,
+    transport: &Transport,
+    stops: &Stops,
+    tasks: &TaskTracker,
+) -> Result<Manager, String> {
+    let clients = Clients::new(config)?;
+    let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
+    let service = Service::start(conductor.clone(), options::service(config), &stops.work)
+        .await
+        .map_err(|error| error.to_string())?;
+    let (record, version) = (service.id(), service.version());
+    tasks.spawn(service.run(stops.work.clone()));
+
+    let driver = Driver::new(clients.ironic.clone(), options::driver(config));
+    let watcher = driver.clone();
+    let stop = stops.work.clone();
+    tasks.spawn(async move { watcher.run_watcher(stop).await });
+
+    let ports = ports(config, &clients, &conductor, driver, transport, record, version, tasks, &stops.work)?;
+    let instances = ports.instances.clone();
+    let placement = ports.placement.clone();
+    let reporter = ports.reporter.clone();
+    let manager = Manager::new(options::manager(config), ports, stops.work.clone());
+    manager.resume().map_err(|error| {
+        format!("the journal in [DEFAULT] state_path cannot be read: {error}. Mend it; a start without it would fail what is under way")
+    })?;
+
+    let undo = Elsewhere {
+        conductor: conductor.clone(),
+        images: clients.glance.clone(),
+        volumes: clients.cinder.clone(),
+        placement: clients.placement.clone(),
+    };
+    let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
+        worker: Arc::new(manager.clone()),
+        instances,
+        placement,
+        undo: Arc::new(undo),
+    }));
+    for topic in TOPICS {
+        let server = ServerOptions {
+            drain: DRAIN,
+            ping: config.top().bool("rpc_ping_enabled"),
+            ..ServerOptions::new(topic, options::host(config))
+        };
+        let server =
+            Server::new(transport.clone(), server, endpoint.clone()).map_err(|error| error.to_string())?;
+        let server = Arc::new(server);
+        let (serving, stop) = (server.clone(), stops.requests.clone());
+        tasks.spawn(async move { serving.run(stop).await });
+        server.ready().await;
+    }
+    let stop = stops.work.clone();
+    tasks.spawn(async move { reporter.run(stop).await });
+    let (syncing, stop) = (manager.clone(), stops.work.clone());
+    tasks.spawn(async move { syncing.sync_scheduler(stop).await });
+    Ok(manager)
+}
+
+/// The adapters behind the manager's ports.
+#[allow(clippy::too_many_arguments)] // the one place where everything meets
+fn ports(
+    config: &Config,
+    clients: &Clients,
+    conductor: &Conductor,
+    driver: Driver,
+    transport: &Transport,
+    record: i64,
+    version: i64,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Ports, String> {
+    let check_groups = !config.group("workarounds").bool("disable_group_policy_check_upcall");
+    let instances: Arc<dyn compute::ports::Instances> =
+        Arc::new(Instances::new(conductor.clone(), options::host(config), check_groups));
+    let inventory = Arc::new(Inventory::new(conductor.clone(), options::records(config), record));
+    let reclaims = config.top().int("reclaim_instance_interval") > 0;
+    let placement: Arc<dyn compute::ports::Placement> =
+        Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));
+    let reporter = Reporter::new(
+        options::reporter(config, version)?,
+        driver.clone(),
+        instances.clone(),
+        inventory,
+        placement.clone(),
+    );
+    let notifier = notifier(config, transport, tasks, stop)?;
+    Ok(Ports {
+        driver,
+        reporter,
+        instances,
+        networks: Arc::new(Networks::new(
+            clients.neutron.clone(),
+            conductor.clone(),
+            options::networks(config),
+        )),
+        volumes: Arc::new(Volumes::new(clients.cinder.clone(), conductor.clone(), options::volumes(config))),
+        placement,
+        announcer: Arc::new(Announcer::new(conductor.clone(), options::announcer(config), notifier)),
+        vendor_data: Arc::new(vendordata::Source::new(
+            options::vendor_data(config),
+            clients.vendor_data.clone(),
+        )),
+    })
+}
+
+/// Who is notified of what happens to instances, on the bus of all messages or on one of its own.
+fn notifier(
+    config: &Config,
+    transport: &Transport,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Option<Notifier>, String> {
+    let Some(options) = options::notifier(config)? else { return Ok(None) };
+    let transport = match config::notification_url(config).map_err(|error| error.to_string())? {
+        None => transport.clone(),
+        Some(url) => {
+            let rabbit = config::rabbit_options(config).map_err(|error| error.to_string())?;
+            let own = Transport::new(url, rabbit).map_err(|error| error.to_string())?;
+            let (bus, stop) = (own.clone(), stop.clone());
+            tasks.spawn(async move { bus.run(stop).await });
+            own
+        }
+    };
+    let notifier = Notifier::new(transport, options);
+    let (running, stop) = (notifier.clone(), stop.clone());
+    tasks.spawn(async move { running.run(stop).await });
+    Ok(Some(notifier))
+}
+
+async fn stop_asked(signals: &mut Signals) {
+    while signals.next().await != Asked::Stop {}
+}
+
+/// Serves the operator's signals until one asks to stop.
+async fn attend(files: &Files, mut config: Config, log: &oslo::log::Handle, signals: &mut Signals) {
+    while signals.next().await == Asked::Reload {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+        match reload(files, &config, log) {
+            Ok(fresh) => config = fresh,
+            Err(error) => tracing::error!(%error, "the configuration was not taken; the old one stays"),
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// Reads the configuration again. The log follows at once; the rest is named, because it takes a restart.
+fn reload(files: &Files, old: &Config, log: &oslo::log::Handle) -> Result<Config, String> {
+    let fresh = files.load()?;
+    let options =
+        oslo::log::Options::from_config(&fresh, "nova-compute").map_err(|error| error.to_string())?;
+    log.reload(options).map_err(|error| error.to_string())?;
+    for change in fresh.changed(old) {
+        let (group, option) = (change.group, change.name);
+        tracing::info!(group, option, "configuration changed; what does not concern the log takes a restart");
+    }
+    Ok(fresh)
+}

@@ -1,0 +1,240 @@
+//! The options of each part, from the configuration.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use compute::build;
+use compute::inventory::{self, ProviderConfig, Rules};
+use oslo::config::Config;
+use oslo::notify::NotifierOptions;
+
+/// Seconds between looks at the nodes when the configuration says 0.
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// An interval of Nova's: negative switches it off, 0 means each period.
+fn interval(seconds: i64) -> Option<Duration> {
+    match u64::try_from(seconds) {
+        Ok(0) => Some(PERIOD),
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => None,
+    }
+}
+
+/// The service's host name.
+pub fn host(config: &Config) -> String {
+    config.top().text("host")
+}
+
+fn state_path(config: &Config) -> PathBuf {
+    PathBuf::from(config.top().text("state_path"))
+}
+
+/// The driver's patience.
+pub fn driver(config: &Config) -> driver::Options {
+    let group = config.group("ironic");
+    driver::Options {
+        api_max_retries: u32::try_from(group.int("api_max_retries")).unwrap_or_default(),
+        api_retry_interval: group.seconds("api_retry_interval"),
+        ..driver::Options::default()
+    }
+}
+
+/// How the picture of the machines is kept. `version`: the service version that the control plane agreed to.
+pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, String> {
+    let (top, ironic) = (config.top(), config.group("ironic"));
+    Ok(inventory::Options {
+        host: host(config),
+        conductor_group: ironic.string("conductor_group"),
+        shard: ironic.filled("shard"),
+        interval: interval(top.int("update_resources_interval")),
+        audit_interval: Some(config.group("compute").seconds("resource_provider_association_refresh"))
+            .filter(|interval| !interval.is_zero()),
+        parallel: config.group("bessemer").count("parallel_updates"),
+        rules: rules(config, version),
+        providers: providers(config)?,
+        state_file: state_path(config).join("bessemer").join("inventory.json"),
+    })
+}
+
+/// What operators add to the inventories and traits of nodes.
+fn providers(config: &Config) -> Result<ProviderConfig, String> {
+    let folder = config.group("compute").text("provider_config_location");
+    ProviderConfig::load(Path::new(&folder)).map_err(|error| error.to_string())
+}
+
+/// The service version from which Nova marks its providers as its own (2026.2).
+const OWNER_TRAIT_SINCE: i64 = 74;
+
+fn rules(config: &Config, version: i64) -> Rules {
+    let top = config.top();
+    let ratio = |name: &str| top.optional_float(&format!("{name}_allocation_ratio"));
+    let initial = |name: &str| top.float(&format!("initial_{name}_allocation_ratio"));
+    Rules {
+        host_ip: top.text("my_ip"),
+        reserved_host_cpus: top.int("reserved_host_cpus"),
+        reserved_host_memory_mb: top.int("reserved_host_memory_mb"),
+        reserved_host_disk_mb: top.int("reserved_host_disk_mb"),
+        initial_ratios: ["cpu", "ram", "disk"].map(initial),
+        ratios: ["cpu", "ram", "disk"].map(ratio),
+        excluded_image_types: config.group("compute").list("image_type_exclude_list"),
+        skip_reserve_in_use: config.group("workarounds").bool("skip_reserve_in_use_ironic_nodes"),
+        owner_trait: version >= OWNER_TRAIT_SINCE,
+    }
+}
+
+/// How the compute manager works.
+pub fn manager(config: &Config) -> compute::Options {
+    let top = config.top();
+    compute::Options {
+        host: host(config),
+        state_path: state_path(config),
+        max_concurrent_builds: top.count("max_concurrent_builds"),
+        sync_interval: Some(top.int("scheduler_instance_sync_interval"))
+            .filter(|_| config.group("filter_scheduler").bool("track_instance_changes"))
+            .and_then(interval),
+        build: build::Options {
+            network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
+            access_network: top.filled("default_access_ip_network_name"),
+            ephemeral_format: top.filled("default_ephemeral_format"),
+            count_failures: config.group("compute").int("consecutive_build_service_disable_threshold") != 0,
+            check_group_policy: !config.group("workarounds").bool("disable_group_policy_check_upcall"),
+            config_drive: config_drive(config),
+        },
+    }
+}
+
+fn config_drive(config: &Config) -> build::ConfigDriveOptions {
+    let (top, api) = (config.top(), config.group("api"));
+    build::ConfigDriveOptions {
+        force: top.bool("force_config_drive"),
+        format: match top.text("config_drive_format").as_str() {
+            "vfat" => configdrive::Format::Vfat,
+            _ => configdrive::Format::Iso9660,
+        },
+        publisher: concat!("Bessemer ", env!("CARGO_PKG_VERSION")).to_owned(),
+        dhcp_domain: api.text("dhcp_domain"),
+        skip_versions: api.text("config_drive_skip_versions").split_whitespace().map(str::to_owned).collect(),
+        // Nova's default template is always there; only a file of the operator's own can be missing.
+        inject_network: true,
+    }
+}
+
+/// How the service reports to the control plane.
+pub fn service(config: &Config) -> nova::service::Options {
+    nova::service::Options {
+        host: host(config),
+        report_interval: config.top().seconds("report_interval"),
+        tolerate_old_computes: config.group("workarounds").bool("disable_compute_service_check_for_ffu"),
+    }
+}
+
+/// Which services share the nodes.
+pub fn records(config: &Config) -> nova::inventory::Options {
+    let ironic = config.group("ironic");
+    let sharded = ironic.is_set("shard");
+    nova::inventory::Options {
+        host: host(config),
+        service_down_time: config.top().seconds("service_down_time"),
+        sharded,
+        peers: (ironic.is_set("conductor_group") && !sharded).then(|| ironic.list("peer_list")),
+    }
+}
+
+/// What is announced.
+pub fn announcer(config: &Config) -> nova::announcer::Options {
+    nova::announcer::Options {
+        host: host(config),
+        track_instance_changes: config.group("filter_scheduler").bool("track_instance_changes"),
+        instance_name_template: config.top().text("instance_name_template"),
+    }
+}
+
+/// How networks are described.
+pub fn networks(config: &Config) -> nova::network::Options {
+    nova::network::Options {
+        extension_sync: config.group("neutron").seconds("extension_sync_interval"),
+        ovs_bridge: config.group("neutron").text("ovs_bridge"),
+        flat_injected: config.top().bool("flat_injected"),
+    }
+}
+
+/// How volumes are attached.
+pub fn volumes(config: &Config) -> nova::volumes::Options {
+    let top = config.top();
+    nova::volumes::Options {
+        cross_az_attach: config.group("cinder").bool("cross_az_attach"),
+        allocate_retries: u32::try_from(top.int("block_device_allocate_retries")).unwrap_or_default(),
+        allocate_interval: top.seconds("block_device_allocate_retries_interval"),
+    }
+}
+
+/// What the operator adds to the metadata of every server.
+pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
+    let api = config.group("api");
+    let providers = api.list("vendordata_providers");
+    let has = |name: &str| providers.iter().any(|provider| provider == name);
+    nova::vendordata::Options {
+        fixed: has("StaticJSON"),
+        file: api.path("vendordata_jsonfile_path"),
+        dynamic: has("DynamicJSON"),
+        targets: configdrive::vendordata::Target::parse_all(
+            api.list("vendordata_dynamic_targets").iter().map(String::as_str),
+        ),
+        failure_fatal: api.bool("vendordata_dynamic_failure_fatal"),
+    }
+}
+
+/// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
+pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, String> {
+    let group = config.group("oslo_messaging_notifications");
+    let versioned = config.group("notifications").text("notification_format") != "unversioned";
+    let names = group.list("driver");
+    if !versioned || names.is_empty() {
+        return Ok(None);
+    }
+    let drivers = names
+        .iter()
+        .map(|name| {
+            oslo::notify::Driver::parse(name).ok_or_else(|| {
+                format!("[oslo_messaging_notifications] driver {name:?} is not one of messagingv2, messaging, log, noop")
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Some(NotifierOptions {
+        drivers,
+        topics: config.group("notifications").list("versioned_notifications_topics"),
+        ..NotifierOptions::new(&host(config))
+    }))
+}
+
+/// How long calls to the conductor wait.
+pub fn conductor(config: &Config) -> nova::conductor::Options {
+    nova::conductor::Options {
+        timeout: config.top().seconds("rpc_response_timeout"),
+        ..nova::conductor::Options::default()
+    }
+}
+
+/// What cannot be taken up by this release, with the remedy; stops the start.
+pub fn check(config: &Config) -> Result<(), String> {
+    let top = config.top();
+    let driver = top.text("compute_driver");
+    if driver != "ironic.IronicDriver" {
+        return Err(format!(
+            "[DEFAULT] compute_driver is {driver:?}: Bessemer takes the place of ironic.IronicDriver alone; set it to that"
+        ));
+    }
+    if config.group("compute").int("max_disk_devices_to_attach") == 0 {
+        return Err("[compute] max_disk_devices_to_attach is 0, with which no server could be built; set it to -1 or to 1 and more".to_owned());
+    }
+    let ironic = config.group("ironic");
+    let peers = ironic.list("peer_list");
+    if ironic.is_set("conductor_group") && !ironic.is_set("shard") {
+        let own = host(config);
+        if !peers.contains(&own) {
+            return Err(format!("[ironic] peer_list does not hold this service's own host {own:?}; add it"));
+        }
+    }
+    providers(config)?;
+    Ok(())
+}
