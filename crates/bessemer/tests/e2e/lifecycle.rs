@@ -1,0 +1,64 @@
+//! A server built and deleted.
+
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::until::until_so;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_built_with_addresses_and_deleted_with_nothing_left() {
+    let cloud = Cloud::new(2, "").await;
+    let process = cloud.start().await;
+    let node = cloud.nodes[0];
+
+    let id = cloud.create_server(node).await;
+    cloud.active(&id).await;
+    {
+        let tables = cloud.tables();
+        let instance = tables.instance(&id);
+        assert_eq!(instance["host"], "compute1");
+        assert_eq!(instance["node"], json!(node));
+        assert_eq!(
+            (&instance["power_state"], &instance["root_device_name"]),
+            (&json!(1), &json!("/dev/sda"))
+        );
+        assert!(instance["launched_at"].is_string());
+        let network = instance["info_cache"]["nova_object.data"]["network_info"].as_str().unwrap();
+        let network: Value = serde_json::from_str(network).unwrap();
+        assert_eq!(network[0]["network"]["subnets"][0]["ips"][0]["address"], "10.88.0.10");
+        let success = Some("Success".to_owned());
+        assert_eq!(tables.outcomes(&id), [("compute__do_build_and_run_instance".to_owned(), success)]);
+        assert!(tables.faults.is_empty());
+        assert_eq!(tables.ports.len(), 1);
+    }
+    let built = cloud.sim.node(node);
+    assert_eq!(built.instance_uuid.map(|uuid| uuid.to_string()).as_deref(), Some(&*id));
+    let port = cloud.services.lock().neutron.ports[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(built.vifs(), [port]);
+    assert!(built.configdrive.is_some());
+    until_so("the journal is empty", || cloud.journal().is_empty()).await;
+
+    cloud.delete_server(&id).await;
+    cloud.deleted(&id).await;
+    {
+        let tables = cloud.tables();
+        let outcomes = tables.outcomes(&id);
+        assert_eq!(outcomes[1], ("compute_terminate_instance".to_owned(), Some("Success".to_owned())));
+        assert_eq!(tables.instance(&id)["vm_state"], "deleted");
+        assert!(tables.ports.is_empty() && tables.faults.is_empty() && tables.tasks.is_empty());
+    }
+    cloud.clean(node).await;
+
+    let events: Vec<String> = cloud
+        .bus
+        .notifications()
+        .await
+        .iter()
+        .map(|message| message["event_type"].as_str().unwrap().trim_start_matches("instance.").to_owned())
+        .collect();
+    let expected =
+        ["create.start", "create.end", "delete.start", "shutdown.start", "shutdown.end", "delete.end"];
+    assert_eq!(events, expected);
+    cloud.assert_understood();
+    process.stop().await;
+}
