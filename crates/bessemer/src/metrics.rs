@@ -40,9 +40,9 @@ pub async fn serve(
     let upkeep = handle.clone();
     let app = Router::new().route("/metrics", get(move || std::future::ready(handle.render())));
     let stop = shutdown.clone();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
+    let pages = axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
     tokio::select! {
-        served = server => served.map_err(failed),
+        ended = pages => ended.map_err(failed),
         () = keep_up(upkeep, shutdown) => Ok(()),
     }
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
 use tracing::Instrument;
 
@@ -152,12 +153,17 @@ impl Delete {
     /// asked for again.
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
-        let taken = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
+        let torn_down = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
         let networks = ports.networks.deallocate(context, &self.instance, &[]).await;
-        let node = taken.map_err(|error| Failure::Failed(error.to_string()))?;
+        let node = torn_down.map_err(|error| Failure::Failed(error.to_string()))?;
         match networks {
             Err(ports::Error::Unavailable(text)) => return Err(Failure::Failed(text)),
             other => other?,
+        }
+        if !self.instance.network.0.is_empty() && !self.instance.deleted {
+            let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
+            let empty = NetworkInfo::default();
+            ports.instances.save_network(context, &mut self.instance, empty).await?;
         }
         if let Some(node) = node.map(|node| node.uuid).or(self.instance.node) {
             if let Err(error) = ports.reporter.look_at(context, node, None).await

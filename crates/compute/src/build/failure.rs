@@ -1,6 +1,7 @@
 //! How a build that failed ends: who is told, what is undone, and whether the control plane tries another node
 //! (`nova-wire/05` §3, failure table).
 
+use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
 
 use super::Build;
@@ -263,16 +264,22 @@ impl Build {
         Ok(found.vm_state != VmState::Building || elsewhere || held.iter().any(|node| *node != self.node()))
     }
 
-    /// Takes the ports from the instance; a failure is logged and leaves the ports to the delete.
+    /// Takes the ports from the instance, and the addresses from what users see; a failure is logged and leaves the ports to
+    /// the delete.
     async fn deallocate_networks(&mut self) {
         if self.request.networks == NetworkRequests::None {
             return;
         }
-        let ports = &self.manager.ports;
-        if let Err(error) =
-            ports.networks.deallocate(&self.request.context, &self.instance, &self.requested_ports()).await
-        {
+        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
+        let requested = self.requested_ports();
+        if let Err(error) = ports.networks.deallocate(&context, &self.instance, &requested).await {
             tracing::error!(%error, "the networks could not be given back");
+            return;
+        }
+        let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
+        let none = NetworkInfo::default();
+        if let Err(error) = ports.instances.save_network(&context, &mut self.instance, none).await {
+            tracing::debug!(%error, "the addresses could not be taken from the instance");
         }
     }
 

@@ -163,15 +163,15 @@ impl Build {
         let found = instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
         self.request.block_devices = instances.block_devices(&self.request.context, self.instance.id).await?;
-        self.instance.vm_state = found.vm_state.clone();
-        self.instance.task_state = found.task_state.clone();
         self.instance.host = found.host;
         self.instance.node = found.node;
         self.instance.system_metadata = found.system_metadata;
         self.instance.network = found.network;
         self.instance.config_drive = found.config_drive;
         self.instance.launched_at = found.launched_at;
-        match (&found.vm_state, &found.task_state) {
+        self.instance.vm_state = found.vm_state;
+        self.instance.task_state = found.task_state;
+        match (&self.instance.vm_state, &self.instance.task_state) {
             (_, Some(TaskState::Deleting)) => Err(Failure::deleting()),
             (VmState::Building, _) => Ok(Progress::UnderWay),
             (VmState::Active, _) => {

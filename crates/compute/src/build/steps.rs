@@ -9,7 +9,7 @@ use super::connector::connector;
 use super::failure::Failure;
 use super::{Build, server};
 use crate::instance::{Expect, Home, InstanceUpdate, Power, TaskState, VmState};
-use crate::manager::caller;
+use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 
@@ -145,6 +145,10 @@ impl Build {
     async fn allocate_networks(&self) -> Result<configdrive::network::NetworkInfo, Failure> {
         if self.request.networks == NetworkRequests::None {
             return Ok(configdrive::network::NetworkInfo::default());
+        }
+        if self.start != Start::Fresh && self.instance.network_allocated() {
+            // Before a restart: allocated, on the node, and perhaps bound by Ironic since.
+            return Ok(self.instance.network.clone());
         }
         let retries = self.manager.options.build.network_retries;
         let mut pauses = NETWORK_PAUSES.into_iter().chain(std::iter::repeat(NETWORK_PAUSES[5]));

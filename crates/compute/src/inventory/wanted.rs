@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_node_is_reserved_when_it_cannot_be_booked() {
-        let spoilers: [(&str, fn(&mut Node)); 5] = [
+        type Spoil = fn(&mut Node);
+        let spoilers: [(&str, Spoil); 5] = [
             ("maintenance", |n| n.maintenance = true),
             ("no power state", |n| n.power_state = PowerState::NoState),
             ("power error", |n| n.power_state = PowerState::Error),

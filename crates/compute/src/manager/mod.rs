@@ -230,7 +230,7 @@ impl Manager {
                     self.0.ports.announcer.sync(&context, &ids).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the scheduler could not be told which instances are here")
+                    tracing::warn!(%error, "the scheduler could not be told which instances are here");
                 }
             }
         }

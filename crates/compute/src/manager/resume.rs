@@ -44,24 +44,22 @@ impl Manager {
         // Builds first: a delete of the same instance waits until the build has left it.
         for entry in builds {
             let instance = entry.work.instance();
-            match self.0.ports.instances.decode_build(&entry.origin.0) {
-                Some(request) => {
-                    journalled.builds.push(instance);
-                    let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
-                    self.start_build(entry.work, request, start);
-                }
-                None => tracing::error!(%instance, "a journalled build cannot be read"),
-            }
+            let Some(request) = self.0.ports.instances.decode_build(&entry.origin.0) else {
+                tracing::error!(%instance, "a journalled build cannot be read");
+                continue;
+            };
+            journalled.builds.push(instance);
+            let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
+            self.start_build(entry.work, request, start);
         }
         for entry in deletes {
             let instance = entry.work.instance();
-            match self.0.ports.instances.decode_delete(&entry.origin.0) {
-                Some(request) => {
-                    journalled.deletes.push(instance);
-                    self.start_delete(entry.work, request, Start::Resumed);
-                }
-                None => tracing::error!(%instance, "a journalled delete cannot be read"),
-            }
+            let Some(request) = self.0.ports.instances.decode_delete(&entry.origin.0) else {
+                tracing::error!(%instance, "a journalled delete cannot be read");
+                continue;
+            };
+            journalled.deletes.push(instance);
+            self.start_delete(entry.work, request, Start::Resumed);
         }
         let (builds, deletes) = (journalled.builds.len(), journalled.deletes.len());
         if builds + deletes > 0 {

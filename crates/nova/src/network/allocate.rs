@@ -243,8 +243,8 @@ impl Allocation<'_> {
             };
             let updated = self.net.client().update_port(&self.own, &port.id, &update).await;
             port = updated.map_err(|error| of_update(&port.id, &error))?;
+            choice::check_binding(&port)?;
         }
-        choice::check_binding(&port)?;
         if dns && domain && port.dns_name.as_ref() != Some(name) {
             // The name goes into the user's own zone.
             let update = PortUpdate { dns_name: Some(name.clone()), ..PortUpdate::default() };

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Worker;
-use super::methods::Record;
+use super::methods::{EventEnd, Record};
 use super::outcome::{nova, recorded};
 use crate::instances::parse::{self, Malformed};
 
@@ -92,7 +92,7 @@ async fn pass_on(
         ("power-update", _, Some("POWER_ON")) => worker.power_update(context, id, true).await,
         ("power-update", _, Some("POWER_OFF")) => worker.power_update(context, id, false).await,
         ("volume-extended", _, _) => {
-            let record = Record { event: true, fault: true, revert: false };
+            let record = Record { event: EventEnd::Failure, fault: true, revert: false };
             let extend = async {
                 let text = "Volume size extension is not supported by the hypervisor.";
                 Err(nova("ExtendVolumeNotSupported", 400, text, &[]))

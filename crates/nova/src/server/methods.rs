@@ -47,11 +47,21 @@ pub enum Reason {
     ReserveVolume,
 }
 
+/// How the event of a refused action ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventEnd {
+    /// There is no event.
+    None,
+    Failure,
+    /// Stock does the work after the event has ended; the failure shows only as a fault.
+    Success,
+}
+
 /// What is written down of a failure (the decorators of stock's methods, `nova-wire/04` §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// An event of the action begins and ends in an error.
-    pub event: bool,
+    /// What the event of the action shows.
+    pub event: EventEnd,
     /// The server gets a fault.
     pub fault: bool,
     /// The server's task ends.
@@ -80,10 +90,10 @@ pub enum Leftover {
     Swap,
 }
 
-const NOTHING: Record = Record { event: false, fault: false, revert: false };
-const FAULT: Record = Record { event: false, fault: true, revert: false };
-const EVENT: Record = Record { event: true, fault: true, revert: false };
-const FULL: Record = Record { event: true, fault: true, revert: true };
+const NOTHING: Record = Record { event: EventEnd::None, fault: false, revert: false };
+const FAULT: Record = Record { event: EventEnd::None, fault: true, revert: false };
+const EVENT: Record = Record { event: EventEnd::Failure, fault: true, revert: false };
+const FULL: Record = Record { event: EventEnd::Failure, fault: true, revert: true };
 
 const fn refuse(reason: Reason, record: Record) -> Route {
     Route::Refuse(Refusal { reason, record, leftover: Leftover::Nothing })
@@ -121,7 +131,10 @@ const METHODS: &[(&str, Route)] = {
         ("remove_fixed_ip_from_instance", refuse(NotYet, FAULT)),
         ("get_serial_console", refuse(Reason::Console, FAULT)),
         ("get_vnc_console", refuse(NotYet, FAULT)),
-        ("reserve_block_device_name", refuse(Reason::ReserveVolume, Record { event: false, ..FULL })),
+        (
+            "reserve_block_device_name",
+            refuse(Reason::ReserveVolume, Record { event: EventEnd::None, ..FULL }),
+        ),
         ("attach_volume", undo(NotYet, EVENT, Attachment)),
         ("detach_volume", undo(NotYet, EVENT, Detaching)),
         ("shelve_offload_instance", refuse(NotYet, FULL)),
@@ -131,7 +144,7 @@ const METHODS: &[(&str, Route)] = {
         ("unpause_instance", refuse(Unsupported, FULL)),
         ("suspend_instance", refuse(Unsupported, FULL)),
         ("resume_instance", refuse(Unsupported, FULL)),
-        ("snapshot_instance", undo(Unsupported, FULL, Image)),
+        ("snapshot_instance", undo(Unsupported, Record { event: EventEnd::Success, ..FULL }, Image)),
         ("backup_instance", undo(Unsupported, FULL, Image)),
         ("shelve_instance", undo(Unsupported, FULL, Image)),
         ("set_admin_password", refuse(Reason::SetPassword, FULL)),

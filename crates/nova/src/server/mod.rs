@@ -27,7 +27,7 @@ use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
-use self::methods::{EVACUATION, Record, Refusal, Route, route};
+use self::methods::{EVACUATION, EventEnd, Record, Refusal, Route, route};
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
@@ -117,7 +117,7 @@ impl Endpoint {
         let Ok(mut instance) = instance_of(request) else { return Err(failure) };
         error!(instance = %instance.id, method, reason, "the request cannot be worked on");
         let (instances, context) = (&*self.ports.instances, &request.context);
-        let record = Record { event: true, fault: true, revert: false };
+        let record = Record { event: EventEnd::Failure, fault: true, revert: false };
         let refused = failure.clone();
         let result =
             recorded(instances, context, &mut instance, method, record, async { Err(refused) }).await;

@@ -8,7 +8,7 @@ use oslo::rpc::Failure;
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
-use super::methods::Record;
+use super::methods::{EventEnd, Record};
 
 /// Runs a method's work for an instance and writes down how it ended.
 pub async fn recorded(
@@ -20,8 +20,9 @@ pub async fn recorded(
     work: impl Future<Output = Result<Value, Failure>> + Send,
 ) -> Result<Value, Failure> {
     let event = format!("compute_{method}");
+    let has_event = record.event != EventEnd::None;
     let begun =
-        if record.event { instances.start_event(context, instance.id, &event, false).await } else { Ok(()) };
+        if has_event { instances.start_event(context, instance.id, &event, false).await } else { Ok(()) };
     let result = match begun {
         Ok(()) => {
             let result = work.await;
@@ -30,8 +31,9 @@ pub async fn recorded(
             {
                 write_fault(instances, context, instance, failure).await;
             }
-            if record.event {
-                let text = result.as_ref().err().map(said);
+            if has_event {
+                let shown = result.as_ref().err().filter(|_| record.event == EventEnd::Failure);
+                let text = shown.map(said);
                 let finished = instances
                     .finish_event(context, instance.id, &event, text.as_deref().map(|text| (text, text)))
                     .await;
