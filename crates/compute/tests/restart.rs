@@ -1,6 +1,8 @@
 //! A restart loses nothing: the process is killed at every remote call of a build and of a delete in turn, before and
 //! after the call took effect, and started again.
 
+#![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
+
 mod world;
 
 use std::path::Path;
@@ -17,8 +19,8 @@ use world::{Kill, Process, World, delete, placed_again, server};
 async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
     let sim = Sim::builder().start().await;
     let nodes = sim.enroll(2).into_iter().map(NodeId).collect();
-    let world = World::new(sim).await;
-    let process = Process::start(&world, state, None).await;
+    let world = World::new(sim);
+    let process = Process::start(&world, state, None);
     process.reporter.look(&RequestContext::admin()).await.unwrap();
     process.ended().await;
     (world, nodes)
@@ -26,7 +28,7 @@ async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
 
 /// Runs a process that builds `number` until it has ended or died.
 async fn build(world: &Arc<World>, state: &Path, node: NodeId, number: u128, kill: Option<Kill>) -> usize {
-    let process = Process::start(world, state, kill).await;
+    let process = Process::start(world, state, kill);
     let request = server(world, number, node, true);
     process.manager.admit_build(&request).await.unwrap();
     process.manager.build(request);
@@ -36,7 +38,7 @@ async fn build(world: &Arc<World>, state: &Path, node: NodeId, number: u128, kil
 
 /// What the control plane does with a request that went back: the same server, on another node.
 async fn build_again(world: &Arc<World>, state: &Path, node: NodeId) {
-    let process = Process::start(world, state, None).await;
+    let process = Process::start(world, state, None);
     let request = placed_again(world, first(), node);
     process.manager.admit_build(&request).await.unwrap();
     process.manager.build(request);
@@ -45,7 +47,7 @@ async fn build_again(world: &Arc<World>, state: &Path, node: NodeId) {
 
 /// Starts the service again and lets it end what it finds.
 async fn start_again(world: &Arc<World>, state: &Path) {
-    let process = Process::start(world, state, None).await;
+    let process = Process::start(world, state, None);
     process.manager.resume().unwrap();
     process.ended().await;
 }
@@ -132,7 +134,7 @@ async fn a_delete_goes_on_wherever_the_process_is_killed() {
         let state = tempfile::tempdir().unwrap();
         let (world, nodes) = cloud(state.path()).await;
         build(&world, state.path(), nodes[0], 1, None).await;
-        let process = Process::start(&world, state.path(), Some(kill)).await;
+        let process = Process::start(&world, state.path(), Some(kill));
         let request = delete(&world, first());
         process.manager.admit_delete(&request).await.unwrap();
         process.manager.delete(request);

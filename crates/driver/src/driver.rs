@@ -156,14 +156,26 @@ impl Driver {
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Attaches VIFs to a node, in this order; those that are attached already are left alone.
-    pub async fn attach_vifs(&self, caller: &Caller, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
-        self.vifs(caller, node, vifs::Wanted::Attached(vifs.to_vec())).await
+    /// Attaches VIFs of an instance to its node, in this order; those that are attached already are left alone.
+    pub async fn attach_vifs(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+        node: NodeId,
+        vifs: &[Uuid],
+    ) -> Result<(), Error> {
+        self.vifs(caller, instance, node, vifs::Wanted::Attached(vifs.to_vec())).await
     }
 
-    /// Detaches VIFs from a node; those that are not attached are fine.
-    pub async fn detach_vifs(&self, caller: &Caller, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
-        self.vifs(caller, node, vifs::Wanted::Detached(vifs.to_vec())).await
+    /// Detaches VIFs of an instance from its node; those that are not attached are fine.
+    pub async fn detach_vifs(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+        node: NodeId,
+        vifs: &[Uuid],
+    ) -> Result<(), Error> {
+        self.vifs(caller, instance, node, vifs::Wanted::Detached(vifs.to_vec())).await
     }
 
     /// Deploys a reserved node and waits until it is `active`; returns it then. On an error nothing is undone:
@@ -239,9 +251,15 @@ impl Driver {
         Ok(None)
     }
 
-    async fn vifs(&self, caller: &Caller, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {
+    async fn vifs(
+        &self,
+        caller: &Caller,
+        instance: InstanceId,
+        node: NodeId,
+        wanted: vifs::Wanted,
+    ) -> Result<(), Error> {
         let mut operation = Vifs { ironic: self.ironic(caller), node, wanted };
-        self.drive(InstanceId(node.0), &CancellationToken::new()).run(&mut operation).await?;
+        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
         Ok(())
     }
 

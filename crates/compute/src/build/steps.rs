@@ -118,7 +118,10 @@ impl Build {
         self.stop_if_cancelled()?;
         let context = self.request.context.clone();
         let driver = self.manager.ports.driver.clone();
-        driver.attach_vifs(&caller(&context), self.node(), &vifs).await.map_err(Failure::of_preparation)?;
+        driver
+            .attach_vifs(&caller(&context), self.instance.id, self.node(), &vifs)
+            .await
+            .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
 
         let mut system_metadata = self.instance.system_metadata.clone();

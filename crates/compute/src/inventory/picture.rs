@@ -85,6 +85,11 @@ impl Picture {
         machine.provider = provider;
     }
 
+    /// A node that has a record has a provider, as a rule: it is looked for before one is made.
+    pub fn assume_provider(&mut self, node: NodeId) {
+        self.machines.entry(node).or_default().provider_exists = true;
+    }
+
     /// Remembers why a node cannot be offered, if it cannot; answers whether that is news.
     pub fn refuse(&mut self, node: NodeId, reason: Option<&str>) -> bool {
         let machine = self.machines.entry(node).or_default();

@@ -319,7 +319,9 @@ impl Reporter {
     async fn own_record(&self, context: &RequestContext, node: NodeId) -> ports::Result<Option<i64>> {
         if self.picture().record(node).is_none() {
             for record in self.0.inventory.records_of(context, &[node]).await? {
-                self.picture().set_record(record);
+                let mut picture = self.picture();
+                picture.set_record(record);
+                picture.assume_provider(node);
             }
         }
         let picture = self.picture();

@@ -46,7 +46,7 @@ impl Manager {
             return Ok(());
         }
         if let Some(node) = instance.node
-            && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), node, &[port]).await
+            && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), id, node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }

@@ -71,7 +71,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(sim: Sim) -> Arc<Self> {
+    pub fn new(sim: Sim) -> Arc<Self> {
         let world = Arc::new(Self {
             sim,
             tables: Mutex::default(),
@@ -144,7 +144,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a service whose state is in `state`, as `bessemer compute` does; `kill` says where it dies.
-    pub async fn start(world: &Arc<World>, state: &Path, kill: Option<Kill>) -> Self {
+    pub fn start(world: &Arc<World>, state: &Path, kill: Option<Kill>) -> Self {
         let shutdown = CancellationToken::new();
         *world.made.lock().unwrap() = 0;
         *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));

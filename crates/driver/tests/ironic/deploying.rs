@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use driver::{Error, NodeId, Options};
+use driver::{Error, InstanceId, NodeId, Options};
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State};
 use openstack::{
     Caller,
@@ -250,12 +250,12 @@ async fn a_vif_that_does_not_fit_is_an_error_and_one_too_many_is_detached() {
     let node = sim.enroll(1)[0];
     let host = Host::start(&sim);
     let (caller, id) = (Caller::default(), NodeId(node));
-    host.driver.attach_vifs(&caller, id, &[vif(1)]).await.unwrap();
-    host.driver.attach_vifs(&caller, id, &[vif(1)]).await.unwrap();
+    host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1)]).await.unwrap();
+    host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1)]).await.unwrap();
     assert_eq!(sim.count(Call::AttachVif), 1);
-    let error = host.driver.attach_vifs(&caller, id, &[vif(1), vif(2)]).await.unwrap_err();
+    let error = host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1), vif(2)]).await.unwrap_err();
     assert!(matches!(error, Error::Vif(_)), "{error:?}");
-    host.driver.detach_vifs(&caller, id, &[vif(1), vif(2)]).await.unwrap();
+    host.driver.detach_vifs(&caller, InstanceId(id.0), id, &[vif(1), vif(2)]).await.unwrap();
     assert_free(&sim.node(node));
 }
 

@@ -55,7 +55,7 @@ impl Host {
         let caller = Caller::default();
         let node = deployment.node;
         self.driver.reserve(&caller, node, deployment.server.instance).await?;
-        self.driver.attach_vifs(&caller, node, vifs).await?;
+        self.driver.attach_vifs(&caller, InstanceId(node.0), node, vifs).await?;
         self.driver.deploy(&caller, deployment, &Drive::default(), &CancellationToken::new()).await
     }
 

@@ -139,7 +139,7 @@ async fn a_reserved_node_is_released_and_others_are_left_alone() {
     let node = carrying(&sim, State::Available);
     let host = Host::start(&sim);
     let (caller, instance) = (Caller::default(), deployment(node).server.instance);
-    host.driver.attach_vifs(&caller, NodeId(node), &[vif(5)]).await.unwrap();
+    host.driver.attach_vifs(&caller, InstanceId(node), NodeId(node), &[vif(5)]).await.unwrap();
     host.driver.release(&caller, InstanceId(Uuid::from_u128(8)), NodeId(node)).await.unwrap();
     assert_eq!(sim.node(node).instance_uuid, Some(instance.0));
     host.driver.release(&caller, instance, NodeId(node)).await.unwrap();
