@@ -137,7 +137,8 @@ impl Delete {
         if deleted {
             // Only the last words were left to be said, or an API that found us dead deleted the record itself. Then
             // the machine is still there.
-            self.take_down(context).await?;
+            // Nobody can ask again for a server that is gone: what fails is tried until it succeeds.
+            self.take_down(context).await.map_err(|failure| Failure::Away(failure.to_string()))?;
             let ports = &self.manager.ports;
             ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await;
             ports.placement.release(context, id).await?;
@@ -166,12 +167,16 @@ impl Delete {
             ports.instances.save_network(context, &mut self.instance, empty).await?;
         }
         if let Some(node) = node.map(|node| node.uuid).or(self.instance.node) {
+            ports.reporter.follow(node);
             if let Err(error) = ports.reporter.look_at(context, node, None).await
                 && !ports.reporter.is_reserved(node)
             {
-                return Err(Failure::Away(error.to_string()));
+                if error.is_transient() {
+                    return Err(Failure::Away(error.to_string()));
+                }
+                // What refuses the report may be the very allocation that goes next.
+                tracing::warn!(%node, %error, "the node could not be reported before its allocation goes");
             }
-            ports.reporter.follow(node);
         }
         Ok(())
     }

@@ -27,11 +27,17 @@ pub struct Held<K: Hash + Eq + Clone> {
 }
 
 /// A place in the line for a lock.
-pub struct Place<K> {
+pub struct Place<K: Hash + Eq + Clone> {
     key: K,
     locks: Table<K>,
-    line: Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>,
-    first: Option<OwnedMutexGuard<()>>,
+    line: Line,
+}
+
+/// Where in the line a place is.
+enum Line {
+    First(OwnedMutexGuard<()>),
+    Behind(Pin<Box<dyn Future<Output = OwnedMutexGuard<()>> + Send>>),
+    Left,
 }
 
 impl<K: Hash + Eq + Clone> Locks<K> {
@@ -43,8 +49,11 @@ impl<K: Hash + Eq + Clone> Locks<K> {
         };
         let mut line: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(lock.lock_owned());
         // The lock queues a waiter when it is first polled.
-        let first = line.as_mut().now_or_never();
-        Place { key, locks: self.0.clone(), line, first }
+        let line = match line.as_mut().now_or_never() {
+            Some(guard) => Line::First(guard),
+            None => Line::Behind(line),
+        };
+        Place { key, locks: self.0.clone(), line }
     }
 
     /// Waits for the lock of a key.
@@ -55,12 +64,30 @@ impl<K: Hash + Eq + Clone> Locks<K> {
 
 impl<K: Hash + Eq + Clone> Place<K> {
     /// Waits for its turn.
-    pub async fn held(self) -> Held<K> {
-        let guard = match self.first {
-            Some(guard) => guard,
-            None => self.line.await,
+    pub async fn held(mut self) -> Held<K> {
+        if let Line::Behind(line) = &mut self.line {
+            self.line = Line::First(line.await);
+        }
+        let guard = match std::mem::replace(&mut self.line, Line::Left) {
+            Line::First(guard) => Some(guard),
+            Line::Behind(_) | Line::Left => None,
         };
-        Held { key: self.key, locks: self.locks, guard: Some(guard) }
+        Held { key: self.key.clone(), locks: self.locks.clone(), guard }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        self.line = Line::Left;
+        sweep(&mut locks, &self.key);
+    }
+}
+
+/// Forgets a lock that nobody has or waits for.
+fn sweep<K: Hash + Eq>(locks: &mut HashMap<K, Arc<tokio::sync::Mutex<()>>>, key: &K) {
+    if locks.get(key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+        locks.remove(key);
     }
 }
 
@@ -68,9 +95,7 @@ impl<K: Hash + Eq + Clone> Drop for Held<K> {
     fn drop(&mut self) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         self.guard.take();
-        if locks.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            locks.remove(&self.key);
-        }
+        sweep(&mut locks, &self.key);
     }
 }
 
@@ -101,6 +126,8 @@ mod tests {
         drop(held);
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first.held().await);
-        second.await;
+        drop(second.await);
+        drop(locks.line_up(1));
+        assert!(locks.0.lock().unwrap().is_empty());
     }
 }

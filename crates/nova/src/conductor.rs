@@ -76,8 +76,10 @@ impl Error {
             ports::Error::Deleting(text)
         } else if self.is("UnexpectedTaskStateError") || self.is("UnexpectedVMStateError") {
             ports::Error::UnexpectedTask(text)
-        } else {
+        } else if self.is_transient() {
             ports::Error::Unavailable(text)
+        } else {
+            ports::Error::Broken(text)
         }
     }
 
@@ -93,7 +95,8 @@ impl Error {
 
 impl From<Error> for ports::Error {
     fn from(error: Error) -> Self {
-        Self::Unavailable(error.to_string())
+        let text = error.to_string();
+        if error.is_transient() { Self::Unavailable(text) } else { Self::Broken(text) }
     }
 }
 

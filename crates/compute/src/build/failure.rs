@@ -96,7 +96,7 @@ impl Build {
 
     /// Writes down why the build failed, before anything is undone: that cannot be observed, and a restart must not try
     /// this node again.
-    async fn mark(&mut self, reason: String, reschedule: bool, by_policy: bool) {
+    pub(super) async fn mark(&mut self, reason: String, reschedule: bool, by_policy: bool) {
         let verdict = Verdict { reason, reschedule, by_policy };
         self.start = Start::Failed(verdict.clone());
         let origin = self.request.origin.clone();
@@ -113,9 +113,9 @@ impl Build {
         match ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
             Ok(None) => failure,
             Ok(Some(_)) => {
-                match ports.reporter.look_at(&context, node, None).await {
-                    Ok(()) => ports.reporter.follow(node),
-                    Err(error) => tracing::debug!(%error, "the node could not be reported at once"),
+                ports.reporter.follow(node);
+                if let Err(error) = ports.reporter.look_at(&context, node, None).await {
+                    tracing::warn!(%error, "the node could not be reported at once");
                 }
                 failure
             }
@@ -123,7 +123,8 @@ impl Build {
                 tracing::error!(%error, "the node could not be freed");
                 match failure {
                     Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
-                    other => other,
+                    // Nobody can ask again for a server that is gone: it is tried until it succeeds.
+                    _ => Failure::Away(error.to_string()),
                 }
             }
         }
@@ -239,7 +240,7 @@ impl Build {
             system_metadata: Some(system_metadata),
             ..InstanceUpdate::default()
         };
-        let expect = self.expect(&[]);
+        let expect = Self::any_task();
         ports.instances.update(&self.request.context, &mut self.instance, update, expect).await?;
         ports.placement.release(&self.request.context, self.instance.id).await?;
         ports.instances.reschedule(&self.request, reason, details).await?;
@@ -298,12 +299,15 @@ impl Build {
                 | Failure::Stuck(_)
                 | Failure::Reschedule { by_policy: false, .. }
         );
-        if self.manager.options.build.count_failures && counts {
+        if self.manager.options.build.count_failures && counts && !self.judged {
             self.manager.ports.reporter.build_ended(self.node(), false);
         }
     }
 
     async fn notify(&self, phase: Phase<'_>) {
+        if self.judged {
+            return;
+        }
         let announcer = &self.manager.ports.announcer;
         announcer.notify(&self.request.context, &self.instance, Event::Create, phase).await;
     }

@@ -74,6 +74,8 @@ pub(crate) struct Build {
     permit: Option<OwnedSemaphorePermit>,
     /// Something may be there to be undone.
     claimed: bool,
+    /// It had failed before: that was counted and told.
+    judged: bool,
 }
 
 impl Build {
@@ -86,7 +88,8 @@ impl Build {
     ) -> Self {
         let instance = request.instance.clone();
         let claimed = start != Start::Fresh;
-        Self { manager, work, request, instance, start, cancel, permit: None, claimed }
+        let judged = matches!(start, Start::Failed(_));
+        Self { manager, work, request, instance, start, cancel, permit: None, claimed, judged }
     }
 
     /// Runs the build and records how it ended.
@@ -111,8 +114,12 @@ impl Build {
             Err(error) => tracing::warn!(%error, "the build goes on without its event"),
         }
         let outcome = match self.build().await {
-            Ok(()) => {
+            Ok(Finish::Active) => {
                 tracing::info!(seconds = started.elapsed().as_secs_f64(), "server active");
+                Ok(None)
+            }
+            Ok(Finish::Elsewhere) => {
+                tracing::info!("the build is not ours any more");
                 Ok(None)
             }
             Err(failure) => self.end_failed(failure).await,
@@ -131,34 +138,42 @@ impl Build {
     }
 
     /// The build; a failure that comes out of here is undone already.
-    async fn build(&mut self) -> Result<(), Failure> {
+    async fn build(&mut self) -> Result<Finish, Failure> {
         if let Start::Failed(verdict) = self.start.clone() {
-            if verdict.reschedule && self.was_handed_back().await? {
-                return Ok(());
-            }
-            return Err(self.undo(verdict.into()).await);
+            return match self.was_handed_back().await {
+                Ok(true) if verdict.reschedule => Ok(Finish::Elsewhere),
+                Ok(_) => Err(self.undo(verdict.into()).await),
+                Err(failure) => Err(self.give_up(failure).await),
+            };
         }
         match self.steps().await {
             Err(failure) if self.claimed => Err(self.give_up(failure).await),
+            Err(Failure::Reschedule { reason, by_policy }) => {
+                self.mark(reason.clone(), self.request.may_reschedule, by_policy).await;
+                Err(Failure::Reschedule { reason, by_policy })
+            }
             ended => ended,
         }
     }
 
     /// The steps in their order.
-    async fn steps(&mut self) -> Result<(), Failure> {
-        if self.start == Start::Resumed && self.look_again().await? == Progress::Ended {
-            return Ok(());
+    async fn steps(&mut self) -> Result<Finish, Failure> {
+        if self.start == Start::Resumed
+            && let Some(finish) = self.look_again().await?
+        {
+            return Ok(finish);
         }
         self.begin().await?;
         self.refuse_unsupported()?;
         self.claim().await?;
         let volumes = self.prepare().await?;
         let node = self.deploy(volumes).await?;
-        self.finish(&node).await
+        self.finish(&node).await?;
+        Ok(Finish::Active)
     }
 
     /// Reads the instance again after a restart: the build may be over, or its purpose gone.
-    async fn look_again(&mut self) -> Result<Progress, Failure> {
+    async fn look_again(&mut self) -> Result<Option<Finish>, Failure> {
         let instances = &self.manager.ports.instances;
         let found = instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
@@ -173,29 +188,41 @@ impl Build {
         self.instance.task_state = found.task_state;
         match (&self.instance.vm_state, &self.instance.task_state) {
             (_, Some(TaskState::Deleting)) => Err(Failure::deleting()),
-            (VmState::Building, _) => Ok(Progress::UnderWay),
+            _ if self.is_elsewhere() => Ok(Some(Finish::Elsewhere)),
+            (VmState::Building, _) => Ok(None),
             (VmState::Active, _) => {
                 self.announce_end().await;
-                Ok(Progress::Ended)
+                Ok(Some(Finish::Active))
             }
             // Somebody else gave up on it, or it holds a node that could not be freed: the user's delete ends it.
-            _ => Ok(Progress::Ended),
+            _ => Ok(Some(Finish::Elsewhere)),
         }
     }
 
     /// The tasks in which the next change may find the instance: as stock expects them, or, after a restart, any that a
     /// build passes through.
     fn expect(&self, tasks: &[Option<TaskState>]) -> Expect {
-        Expect::Task(match self.start {
-            Start::Fresh => tasks.to_vec(),
-            _ => vec![
-                None,
-                Some(TaskState::Scheduling),
-                Some(TaskState::Networking),
-                Some(TaskState::BlockDeviceMapping),
-                Some(TaskState::Spawning),
-            ],
-        })
+        match self.start {
+            Start::Fresh => Expect::Task(tasks.to_vec()),
+            _ => Self::any_task(),
+        }
+    }
+
+    /// Any task that a build passes through.
+    fn any_task() -> Expect {
+        Expect::Task(vec![
+            None,
+            Some(TaskState::Scheduling),
+            Some(TaskState::Networking),
+            Some(TaskState::BlockDeviceMapping),
+            Some(TaskState::Spawning),
+        ])
+    }
+
+    /// Whether the instance is at home on another node or with another service: it was built again there.
+    fn is_elsewhere(&self) -> bool {
+        let other_host = self.instance.host.as_ref().is_some_and(|host| *host != self.manager.options.host);
+        other_host || self.instance.node.is_some_and(|node| node != self.node())
     }
 
     fn node(&self) -> NodeId {
@@ -203,8 +230,9 @@ impl Build {
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Progress {
-    UnderWay,
-    Ended,
+/// How a build that did not fail ended.
+enum Finish {
+    Active,
+    /// Somebody else has it.
+    Elsewhere,
 }

@@ -60,11 +60,27 @@ impl Build {
     /// The instance is ours, and on this node.
     pub(super) async fn claim(&mut self) -> Result<(), Failure> {
         let (context, node) = (self.request.context.clone(), self.node());
-        if self.instance.node == Some(node) && self.instance.host.as_ref() == Some(&self.manager.options.host)
-        {
-            // Before a restart.
-            return Ok(());
+        let host = self.manager.options.host.clone();
+        // Before a restart it may have been claimed already.
+        if self.instance.node != Some(node) || self.instance.host.as_ref() != Some(&host) {
+            self.take_node(host).await?;
         }
+        if let (Some(group), true) =
+            (&self.request.server_group, self.manager.options.build.check_group_policy)
+        {
+            let instances = &self.manager.ports.instances;
+            match instances.check_group_policy(&context, &self.instance, group).await {
+                Err(ports::Error::Refused { message, .. }) => {
+                    return Err(Failure::Reschedule { reason: message, by_policy: true });
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_node(&mut self, host: String) -> Result<(), Failure> {
+        let (context, node) = (self.request.context.clone(), self.node());
         let reporter = self.manager.ports.reporter.clone();
         let record = match reporter.record_of(&context, node).await {
             Ok(Some(record)) => record,
@@ -78,25 +94,12 @@ impl Build {
         self.claimed = true;
         let mut system_metadata = self.instance.system_metadata.clone();
         system_metadata.insert("boot_roles".to_owned(), Some(context.roles.join(",")));
-        let host = self.manager.options.host.clone();
         let update = InstanceUpdate {
             home: Some(Some(Home { host, node, record })),
             system_metadata: Some(system_metadata),
             ..InstanceUpdate::default()
         };
-        self.update(update, Expect::Anything).await?;
-        if let (Some(group), true) =
-            (&self.request.server_group, self.manager.options.build.check_group_policy)
-        {
-            let instances = &self.manager.ports.instances;
-            match instances.check_group_policy(&context, &self.instance, group).await {
-                Err(ports::Error::Refused { message, .. }) => {
-                    return Err(Failure::Reschedule { reason: message, by_policy: true });
-                }
-                other => other?,
-            }
-        }
-        Ok(())
+        self.update(update, Expect::Anything).await
     }
 
     /// Ports, the node's reservation, VIFs, disks: all that the deployment needs. Answers the volumes that the machine

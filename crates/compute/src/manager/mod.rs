@@ -218,20 +218,24 @@ impl Manager {
         let Some(interval) = self.0.options.sync_interval else { return };
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
+        let syncing = async {
+            loop {
+                ticks.tick().await;
+                self.sync_once().await;
             }
-            let context = RequestContext::admin();
-            match self.0.ports.instances.on_this_host(&context).await {
-                Ok(here) => {
-                    let ids: Vec<InstanceId> = here.iter().map(|instance| instance.id).collect();
-                    self.0.ports.announcer.sync(&context, &ids).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the scheduler could not be told which instances are here");
-                }
+        };
+        shutdown.run_until_cancelled(syncing).await.unwrap_or(());
+    }
+
+    async fn sync_once(&self) {
+        let context = RequestContext::admin();
+        match self.0.ports.instances.on_this_host(&context).await {
+            Ok(here) => {
+                let ids: Vec<InstanceId> = here.iter().map(|instance| instance.id).collect();
+                self.0.ports.announcer.sync(&context, &ids).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the scheduler could not be told which instances are here");
             }
         }
     }

@@ -8,7 +8,7 @@ use oslo::context::RequestContext;
 use super::{Manager, RETRY, Start};
 use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
 use crate::journal::Work;
-use crate::ports::{self, Fault};
+use crate::ports::Fault;
 use crate::request::{DeleteRequest, Origin};
 
 /// The instances whose requests the journal holds.
@@ -87,28 +87,24 @@ impl Manager {
             }
             let id = instance.id;
             if is_ending {
-                if let Err(error) = self.take_up_delete(&context, instance).await {
-                    tracing::error!(instance = %id, %error, "a delete that nobody finished could not be taken up");
-                }
+                self.take_up_delete(&context, instance);
             } else if is_building(&instance) && !journalled.builds.contains(&id) && !self.is_at_work(id) {
                 self.give_up_build(&context, instance).await;
             }
         }
     }
 
-    async fn take_up_delete(&self, context: &RequestContext, instance: Instance) -> ports::Result<()> {
+    fn take_up_delete(&self, context: &RequestContext, instance: Instance) {
         tracing::info!(instance = %instance.id, "a delete that nobody finished is taken up");
-        let block_devices = self.0.ports.instances.block_devices(context, instance.id).await?;
-        let origin = Origin(serde_json::Value::Null);
+        // The delete reads the disks itself.
+        let (block_devices, origin) = (Vec::new(), Origin(serde_json::Value::Null));
         let request = DeleteRequest { context: context.clone(), instance, block_devices, origin };
         self.start_delete(super::delete_work(&request), request, Start::Resumed);
-        Ok(())
     }
 
     async fn give_up_build(&self, context: &RequestContext, mut instance: Instance) {
         let message =
             "The compute service was restarted, and the request for this server is not in its journal.";
-        tracing::error!(instance = %instance.id, "{message}");
         let instances = &self.0.ports.instances;
         let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
         let update = InstanceUpdate {
@@ -117,11 +113,19 @@ impl Manager {
             ..InstanceUpdate::default()
         };
         let id = instance.id;
+        // Only as it was seen: it may have been built meanwhile.
+        let seen = Expect::Task(vec![instance.task_state.clone()]);
+        let now = instances.get(context, id).await.ok().flatten();
+        if self.is_at_work(id) || now.is_none_or(|now| !is_building(&now)) {
+            return;
+        }
+        tracing::error!(instance = %id, "{message}");
+        if let Err(error) = instances.update(context, &mut instance, update, seen).await {
+            tracing::error!(instance = %id, %error, "the instance could not be set to error");
+            return;
+        }
         if let Err(error) = instances.record_fault(context, id, &fault).await {
             tracing::warn!(instance = %id, %error, "the fault could not be recorded");
-        }
-        if let Err(error) = instances.update(context, &mut instance, update, Expect::Anything).await {
-            tracing::error!(instance = %id, %error, "the instance could not be set to error");
         }
     }
 }

@@ -36,9 +36,12 @@ pub enum Error {
     /// The record belongs to another service now: forget it.
     #[error("{0}")]
     Taken(String),
-    /// The service behind the port failed or could not be reached, after the retries of its client.
+    /// The service behind the port failed or could not be reached, after the retries of its client. It may answer later.
     #[error("{0}")]
     Unavailable(String),
+    /// The service behind the port answered in a way that will not change by asking again.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// A result of a port.

@@ -105,7 +105,7 @@ impl ports::Instances for Instances {
         attributes.extend(["keypairs", "ec2_ids", "trusted_certs"]);
         let Some(object) = self.record(context, id, &attributes).await? else { return Ok(None) };
         let instance = parse::from_object(&object);
-        instance.map(Some).map_err(|error| ports::Error::Unavailable(error.to_string()))
+        instance.map(Some).map_err(|error| ports::Error::Broken(error.to_string()))
     }
 
     async fn on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
@@ -150,7 +150,7 @@ impl ports::Instances for Instances {
         instance: &mut Instance,
         network: NetworkInfo,
     ) -> ports::Result<()> {
-        let text = network.to_text().map_err(|error| ports::Error::Unavailable(error.to_string()))?;
+        let text = network.to_text().map_err(|error| ports::Error::Broken(error.to_string()))?;
         let mut cache = save::object("InstanceInfoCache");
         cache.insert("instance_uuid", instance.id.0.to_string());
         cache.set("network_info", text);
@@ -213,7 +213,7 @@ impl ports::Instances for Instances {
     ) -> ports::Result<()> {
         let known = Object::from_value(device.origin.0.clone()).ok();
         let Some((mut known, id)) = known.and_then(|known| known.int("id").map(|id| (known, id))) else {
-            return Err(ports::Error::Unavailable("the disk's record has no id".into()));
+            return Err(ports::Error::Broken("the disk's record has no id".into()));
         };
         let mut change = Object::new("BlockDeviceMapping", known.version());
         change.insert("id", id);

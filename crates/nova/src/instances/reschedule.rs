@@ -47,9 +47,7 @@ pub async fn reschedule(
         .map_err(|error: Error| error.about(id))?
         .ok_or(ports::Error::InstanceGone(id))?;
     let Some(args) = request.origin.0.get("args").and_then(Value::as_object) else {
-        return Err(ports::Error::Unavailable(
-            "the build's arguments are not those of a nova-compute".into(),
-        ));
+        return Err(ports::Error::Broken("the build's arguments are not those of a nova-compute".into()));
     };
     conductor
         .task(&request.context, "1.19", "build_instances", task(args, fresh, reason, details))

@@ -193,7 +193,7 @@ impl ports::Placement for Placement {
                     )));
                 }
                 Step::PutInventory(_) if placement::is_inventory_in_use(&error) => {
-                    return Err(ports::Error::Unavailable(in_use(wanted, known.as_ref())));
+                    return Err(ports::Error::Broken(in_use(wanted, known.as_ref())));
                 }
                 Step::PutInventory(_) if placement::is_concurrent_update(&error) => known = None,
                 Step::PutTraits(_) if error.is_conflict() => known = None,
@@ -266,7 +266,8 @@ fn ours(inventory: &Inventory) -> Stock {
 }
 
 fn unavailable(what: &str, error: &Error) -> ports::Error {
-    ports::Error::Unavailable(format!("{what}: {error}"))
+    let text = format!("{what}: {error}");
+    if error.is_transient() { ports::Error::Unavailable(text) } else { ports::Error::Broken(text) }
 }
 
 /// The text for an operator who changed the resource class of a node with a server on it.

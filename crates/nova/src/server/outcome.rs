@@ -104,7 +104,9 @@ pub fn failure(error: ports::Error) -> Failure {
         ports::Error::Deleting(text) => nova("UnexpectedDeletingTaskStateError", 500, &text, &[]),
         ports::Error::UnexpectedTask(text) => nova("UnexpectedTaskStateError", 500, &text, &[]),
         ports::Error::Refused { class, message } => nova(&class, 400, &message, &[]),
-        ports::Error::Taken(text) | ports::Error::Unavailable(text) => nova("NovaException", 500, &text, &[]),
+        ports::Error::Taken(text) | ports::Error::Unavailable(text) | ports::Error::Broken(text) => {
+            nova("NovaException", 500, &text, &[])
+        }
     }
 }
 

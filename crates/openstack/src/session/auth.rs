@@ -153,6 +153,11 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
+    /// Whether both get the same token from the same Keystone.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.auth_url().is_some() && self.auth_url() == other.auth_url() && self.body() == other.body()
+    }
+
     /// Keystone's address, where this way needs Keystone.
     pub(crate) fn auth_url(&self) -> Option<&str> {
         match self {

@@ -45,6 +45,14 @@ impl SessionOptions {
         }
     }
 
+    /// Whether one session can serve for both: the same token, the same certificates, the same deadline.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.auth.is_same(&other.auth)
+            && (&self.cafile, &self.certfile, &self.keyfile, self.insecure)
+                == (&other.cafile, &other.certfile, &other.keyfile, other.insecure)
+            && (self.timeout, &self.user_agent) == (other.timeout, &other.user_agent)
+    }
+
     /// Deadline of one attempt.
     pub(crate) fn deadline(&self) -> Duration {
         self.timeout.unwrap_or(DEFAULT_TIMEOUT)

@@ -1,0 +1,221 @@
+//! The look: what Ironic and the control plane say, held against what is known.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+use driver::NodeId;
+use openstack::Caller;
+use openstack::ironic::{Node, NodeQuery};
+use oslo::context::RequestContext;
+use tokio::time::Instant;
+
+use super::{Error, Outcome, Reporter};
+use crate::instance::Instance;
+use crate::inventory::{Ring, Usage};
+use crate::ports::{self, Record};
+
+/// The node's fields that the picture is made of (`nova-wire/05` §11).
+const FIELDS: &[&str] = &[
+    "uuid",
+    "power_state",
+    "target_power_state",
+    "provision_state",
+    "target_provision_state",
+    "last_error",
+    "maintenance",
+    "properties",
+    "instance_uuid",
+    "traits",
+    "resource_class",
+];
+
+impl Reporter {
+    /// One look: lists the nodes and the instances, and writes what differs from what is known.
+    pub async fn look(&self, context: &RequestContext) -> Result<Outcome, Error> {
+        let inner = &self.0;
+        let _one = inner.looking.lock().await;
+        let began = Instant::now();
+        let query = NodeQuery {
+            fields: FIELDS,
+            conductor_group: inner.options.conductor_group.clone(),
+            shard: inner.options.shard.clone(),
+            ..NodeQuery::default()
+        };
+        let nodes = inner.driver.nodes(&Caller::default(), &query).await?;
+        let instances = inner.instances.on_this_host(context).await?;
+        let (members, disabled) = inner.inventory.ring_members(context).await?;
+        inner.disabled.store(disabled, Ordering::Relaxed);
+
+        let listed: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
+        let ours = self.ours(nodes, &instances, &members);
+        inner.absent.warn(&inner.options.providers, |node| ours.contains_key(&node));
+        self.audit(context, &ours).await?;
+        let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
+        self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
+        let usage = usage_by_node(&instances);
+        let queue = Mutex::new(ours.values());
+        let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage, began));
+        for (written, failed) in futures_util::future::join_all(writers).await {
+            outcome.written += written;
+            outcome.failed += failed;
+        }
+        self.picture().keep_only(|node| ours.contains_key(&node));
+        self.show_states();
+        if outcome.written + outcome.removed > 0 {
+            inner.changed.notify_one();
+        }
+        Ok(outcome)
+    }
+
+    /// Reports one node of ours as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
+    /// A node that is not ours, or is another instance's by now, is left to whoever has it.
+    pub async fn look_at(
+        &self,
+        context: &RequestContext,
+        node: NodeId,
+        occupant: Option<&Instance>,
+    ) -> Result<(), Error> {
+        let _only_writer = self.0.busy.lock(node).await;
+        if self.own_record(context, node).await?.is_none() {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let found = match self.0.driver.node(&Caller::default(), node).await {
+            // The next look removes what is left of it.
+            Err(error) if error.is_not_found() => return Ok(()),
+            found => found?,
+        };
+        if found.instance_uuid.is_some_and(|uuid| occupant.is_none_or(|occupant| occupant.id.0 != uuid)) {
+            return Ok(());
+        }
+        if self.write(context, &found, &Usage::of(occupant), began).await? {
+            self.0.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The number of a node's record, for a claim. `None`: the node is not ours.
+    pub async fn record_of(&self, context: &RequestContext, node: NodeId) -> Result<Option<i64>, Error> {
+        Ok(self.own_record(context, node).await?)
+    }
+
+    /// The number of a node's record if it is ours; one that was not looked at yet is read.
+    async fn own_record(&self, context: &RequestContext, node: NodeId) -> ports::Result<Option<i64>> {
+        if self.picture().record(node).is_none() {
+            for record in self.0.inventory.records_of(context, &[node]).await? {
+                let mut picture = self.picture();
+                picture.set_record(record);
+                picture.assume_provider(node);
+            }
+        }
+        let picture = self.picture();
+        Ok(picture.record(node).filter(|record| self.is_own(record)).map(|record| record.id))
+    }
+
+    pub(super) fn is_own(&self, record: &Record) -> bool {
+        !record.deleted && record.host.as_deref() == Some(self.0.options.host.as_str())
+    }
+
+    /// Whether Placement was told that nobody may book the node.
+    pub fn is_reserved(&self, node: NodeId) -> bool {
+        let (known, _) = self.picture().provider(node);
+        known.is_some_and(|provider| {
+            let mut stocks = provider.inventory.values();
+            stocks.any(|stock| stock.total == 1 && stock.reserved == 1)
+        })
+    }
+
+    /// Counts a build that ended on a node; the number reaches the control plane with the next look.
+    pub fn build_ended(&self, node: NodeId, succeeded: bool) {
+        self.picture().build_ended(node, succeeded);
+    }
+
+    /// Takes what an operator said of this service at once; the providers follow with the look that comes with it.
+    pub fn set_disabled(&self, disabled: bool) {
+        self.0.disabled.store(disabled, Ordering::Relaxed);
+    }
+
+    /// The nodes that are ours: those of our instances, and the free ones that the ring gives us.
+    fn ours(
+        &self,
+        nodes: Vec<Node>,
+        instances: &[Instance],
+        members: &BTreeSet<String>,
+    ) -> HashMap<NodeId, Node> {
+        let own: HashSet<uuid::Uuid> = instances.iter().map(|instance| instance.id.0).collect();
+        let host = self.0.options.host.to_lowercase();
+        let ring = Ring::new(members);
+        nodes
+            .into_iter()
+            .filter(|node| match node.instance_uuid {
+                Some(instance) => own.contains(&instance),
+                None => ring.host(node.uuid) == Some(host.as_str()),
+            })
+            .map(|node| (node.uuid, node))
+            .collect()
+    }
+
+    /// Holds what is known against the control plane's own lists, when it is time; adopts records of nodes that are
+    /// new to us.
+    async fn audit(&self, context: &RequestContext, ours: &HashMap<NodeId, Node>) -> Result<(), Error> {
+        let due = {
+            let last = self.0.last_audit.lock().unwrap_or_else(PoisonError::into_inner);
+            match (*last, self.0.options.audit_interval) {
+                (None, _) => true,
+                (Some(last), Some(interval)) => last.elapsed() >= interval,
+                (Some(_), None) => false,
+            }
+        };
+        if due {
+            let records = self.0.inventory.records_of_this_host(context).await?;
+            let heads = self.0.placement.heads().await?;
+            let mut picture = self.picture();
+            picture.set_records(records);
+            let heads = heads.into_iter().filter(|(node, _)| ours.contains_key(node)).collect();
+            let forgotten = picture.compare(&heads);
+            tracing::debug!(
+                providers = heads.len(),
+                forgotten,
+                "what is known was held against the control plane"
+            );
+            *self.0.last_audit.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        let strangers: Vec<NodeId> = {
+            let picture = self.picture();
+            ours.keys().copied().filter(|node| picture.record(*node).is_none()).collect()
+        };
+        if !strangers.is_empty() {
+            // Found with another host or deleted: kept as they are; the write of the node takes them over.
+            let records = self.0.inventory.records_of(context, &strangers).await?;
+            let mut picture = self.picture();
+            for record in records {
+                picture.set_record(record);
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::cast_precision_loss)] // a count of machines
+    fn show_states(&self) {
+        let states = self.picture().by_state();
+        let mut shown = self.0.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in shown.iter().filter(|state| !states.contains_key(*state)) {
+            metrics::gauge!("bessemer_nodes", "state" => gone.clone()).set(0.0);
+        }
+        for (state, count) in &states {
+            metrics::gauge!("bessemer_nodes", "state" => state.clone()).set(*count as f64);
+        }
+        shown.extend(states.into_keys());
+    }
+}
+
+fn usage_by_node(instances: &[Instance]) -> HashMap<NodeId, Usage> {
+    let mut by_node: HashMap<NodeId, Vec<&Instance>> = HashMap::new();
+    for instance in instances {
+        if let Some(node) = instance.node {
+            by_node.entry(node).or_default().push(instance);
+        }
+    }
+    by_node.into_iter().map(|(node, instances)| (node, Usage::of(instances))).collect()
+}

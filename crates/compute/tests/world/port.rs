@@ -1,0 +1,384 @@
+//! The ports of the compute manager, onto the world's tables.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
+use compute::inventory::Wanted;
+use compute::ports::{
+    Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
+    ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
+};
+use compute::request::{BuildRequest, DeleteRequest, Origin};
+use configdrive::network::NetworkInfo;
+use driver::{InstanceId, NodeId};
+use openstack::ironic::NewVolumeTarget;
+use oslo::context::RequestContext;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{HOST, Recorded, World};
+
+/// Every port at once.
+pub struct Port(pub Arc<World>);
+
+#[async_trait]
+impl Instances for Port {
+    async fn get(&self, _: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
+        self.0.call("get", |t| Ok(t.instances.get(&id).cloned())).await
+    }
+
+    async fn on_this_host(&self, _: &RequestContext) -> Result<Vec<Instance>> {
+        let here = |i: &&Instance| i.host.as_deref() == Some(HOST) && !i.deleted;
+        self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
+    }
+
+    async fn update(
+        &self,
+        _: &RequestContext,
+        instance: &mut Instance,
+        update: InstanceUpdate,
+        expect: Expect,
+    ) -> Result<()> {
+        let id = instance.id;
+        let updated = self
+            .0
+            .call("update", |t| {
+                let stored =
+                    t.instances.get_mut(&id).filter(|i| !i.deleted).ok_or(Error::InstanceGone(id))?;
+                if let Expect::Task(tasks) = &expect
+                    && !tasks.contains(&stored.task_state)
+                {
+                    let text = format!("task is {:?}", stored.task_state);
+                    return Err(match stored.task_state {
+                        Some(TaskState::Deleting) => Error::Deleting(text),
+                        _ => Error::UnexpectedTask(text),
+                    });
+                }
+                apply(stored, update);
+                Ok(stored.clone())
+            })
+            .await?;
+        *instance = updated;
+        Ok(())
+    }
+
+    async fn save_network(
+        &self,
+        _: &RequestContext,
+        instance: &mut Instance,
+        network: NetworkInfo,
+    ) -> Result<()> {
+        let id = instance.id;
+        instance.network = network.clone();
+        self.0
+            .call("save_network", |t| {
+                t.instances.get_mut(&id).ok_or(Error::InstanceGone(id))?.network = network;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn destroy(&self, _: &RequestContext, instance: &Instance) -> Result<()> {
+        let id = instance.id;
+        self.0
+            .call("destroy", |t| {
+                t.instances.get_mut(&id).filter(|i| !i.deleted).ok_or(Error::InstanceGone(id))?.deleted =
+                    true;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn block_devices(&self, _: &RequestContext, _: InstanceId) -> Result<Vec<BlockDevice>> {
+        Ok(Vec::new())
+    }
+
+    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn record_fault(&self, _: &RequestContext, id: InstanceId, fault: &Fault) -> Result<()> {
+        let message = fault.message.clone();
+        self.0
+            .call("record_fault", |t| {
+                t.faults.push((id, message));
+                Ok(())
+            })
+            .await
+    }
+
+    async fn start_event(&self, _: &RequestContext, id: InstanceId, name: &str, resumed: bool) -> Result<()> {
+        let event = Recorded { instance: id, name: name.to_owned(), failure: None };
+        self.0
+            .call("start_event", |t| {
+                if !resumed || !t.events.contains(&event) {
+                    t.events.push(event);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn finish_event(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        name: &str,
+        failure: Option<(&str, &str)>,
+    ) -> Result<()> {
+        let failure = failure.map(|(message, _)| message.to_owned());
+        let name = name.to_owned();
+        self.0
+            .call("finish_event", |t| {
+                let open = |e: &&mut Recorded| e.instance == id && e.name == name && e.failure.is_none();
+                if let Some(event) = t.events.iter_mut().rev().find(open) {
+                    event.failure = Some(failure);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> Result<()> {
+        self.0.call("clean_console_tokens", |_| Ok(())).await
+    }
+
+    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    async fn reschedule(&self, request: &BuildRequest, _: &str, _: &str) -> Result<()> {
+        let id = request.instance.id;
+        if let Some(act) = &*self.0.rescheduled.lock().unwrap() {
+            act();
+        }
+        self.0
+            .call("reschedule", |t| {
+                t.rescheduled.push(id);
+                // The conductor claims another node, if there is one, before it answers to anybody.
+                let taken: Vec<NodeId> = t.allocations.values().copied().collect();
+                let other = t.records.keys().find(|n| **n != request.node && !taken.contains(n)).copied();
+                if let Some(other) = other {
+                    t.allocations.insert(id, other);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
+        self.0.tables().requests.get(origin.as_str()?).cloned()
+    }
+
+    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
+        let id = InstanceId(origin.as_str()?.parse().ok()?);
+        let instance = self.0.tables().instances.get(&id)?.clone();
+        let origin = Origin(origin.clone());
+        Some(DeleteRequest { context: RequestContext::admin(), instance, block_devices: Vec::new(), origin })
+    }
+}
+
+fn apply(stored: &mut Instance, update: InstanceUpdate) {
+    if let Some(state) = update.vm_state {
+        stored.vm_state = state;
+    }
+    if let Some(task) = update.task_state {
+        stored.task_state = task;
+    }
+    if let Some(power) = update.power {
+        stored.power = power;
+    }
+    if let Some(home) = update.home {
+        stored.host = home.as_ref().map(|home| home.host.clone());
+        stored.node = home.map(|home| home.node);
+    }
+    if let Some(metadata) = update.system_metadata {
+        stored.system_metadata = metadata;
+    }
+    if let Some(name) = update.root_device_name {
+        stored.root_device_name = Some(name);
+    }
+    if update.launched_now {
+        stored.launched_at = Some("2026-01-01T00:00:00Z".to_owned());
+    }
+}
+
+#[async_trait]
+impl Inventory for Port {
+    async fn records_of_this_host(&self, _: &RequestContext) -> Result<Vec<Record>> {
+        self.0.call("records_of_this_host", |t| Ok(t.records.values().cloned().collect())).await
+    }
+
+    async fn records_of(&self, _: &RequestContext, nodes: &[NodeId]) -> Result<Vec<Record>> {
+        self.0
+            .call("records_of", |t| Ok(nodes.iter().filter_map(|n| t.records.get(n).cloned()).collect()))
+            .await
+    }
+
+    async fn create_record(&self, _: &RequestContext, node: NodeId, fields: &RecordFields) -> Result<i64> {
+        self.0
+            .call("create_record", |t| {
+                let id = i64::try_from(t.records.len()).unwrap() + 1;
+                let host = Some(HOST.to_owned());
+                t.records.insert(node, Record { id, node, host, deleted: false, fields: fields.clone() });
+                Ok(id)
+            })
+            .await
+    }
+
+    async fn save_record(
+        &self,
+        _: &RequestContext,
+        _: i64,
+        node: NodeId,
+        changed: &RecordFields,
+        _: bool,
+    ) -> Result<()> {
+        self.0
+            .call("save_record", |t| {
+                let record = t.records.get_mut(&node).unwrap();
+                record.fields.extend(changed.clone());
+                Ok(())
+            })
+            .await
+    }
+
+    async fn destroy_record(&self, _: &RequestContext, record: &Record) -> Result<()> {
+        self.0
+            .call("destroy_record", |t| {
+                t.records.remove(&record.node);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn ring_members(&self, _: &RequestContext) -> Result<(BTreeSet<String>, bool)> {
+        self.0.call("ring_members", |_| Ok((BTreeSet::from([HOST.to_owned()]), false))).await
+    }
+}
+
+#[async_trait]
+impl Placement for Port {
+    async fn heads(&self) -> Result<HashMap<NodeId, ProviderHead>> {
+        self.0
+            .call("heads", |t| {
+                let head =
+                    |(n, p): (&NodeId, &KnownProvider)| (*n, ProviderHead { generation: p.generation });
+                Ok(t.providers.iter().map(head).collect())
+            })
+            .await
+    }
+
+    async fn report(&self, wanted: &Wanted, _: Option<KnownProvider>, _: bool) -> Result<KnownProvider> {
+        self.0
+            .call("report", |t| {
+                let generation = t.providers.get(&wanted.node).map_or(0, |p| p.generation) + 1;
+                let now = KnownProvider {
+                    generation,
+                    inventory: wanted.inventory.clone(),
+                    traits: wanted.traits.clone(),
+                };
+                t.providers.insert(wanted.node, now.clone());
+                Ok(now)
+            })
+            .await
+    }
+
+    async fn remove(&self, node: NodeId, _: &[InstanceId]) -> Result<()> {
+        self.0
+            .call("remove", |t| {
+                t.providers.remove(&node);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>> {
+        self.0.call("held_by", |t| Ok(t.allocations.get(&instance).copied().into_iter().collect())).await
+    }
+
+    async fn release(&self, _: &RequestContext, instance: InstanceId) -> Result<()> {
+        self.0
+            .call("release", |t| {
+                t.allocations.remove(&instance);
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl Networks for Port {
+    async fn allocate(&self, _: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
+        let id = instance.id;
+        let port = self
+            .0
+            .call("create_port", |t| {
+                let found = t.neutron.iter().find(|(_, owner)| *owner == id).map(|(port, _)| *port);
+                found.unwrap_or_else(|| {
+                    let port = Uuid::from_u128(0xF000 + t.neutron.len() as u128);
+                    t.neutron.push((port, id));
+                    port
+                })
+            })
+            .await;
+        Ok(serde_json::from_value(json!([{"id": port, "address": "52:54:00:00:00:01"}])).unwrap())
+    }
+
+    async fn deallocate(&self, _: &RequestContext, instance: &Instance, _: &[Uuid]) -> Result<()> {
+        let id = instance.id;
+        self.0
+            .call("delete_ports", |t| {
+                t.neutron.retain(|(_, owner)| *owner != id);
+                Ok(())
+            })
+            .await
+    }
+
+    async fn refresh(&self, _: &RequestContext, instance: &Instance, _: Option<Uuid>) -> Result<NetworkInfo> {
+        Ok(instance.network.clone())
+    }
+
+    async fn security_group_names(&self, _: &Instance) -> Result<Vec<String>> {
+        self.0.call("security_group_names", |_| Ok(Vec::new())).await
+    }
+}
+
+#[async_trait]
+impl Volumes for Port {
+    async fn attach(
+        &self,
+        _: &RequestContext,
+        _: &Instance,
+        _: &mut [BlockDevice],
+        _: &Value,
+    ) -> Result<Vec<NewVolumeTarget>> {
+        Ok(Vec::new())
+    }
+
+    async fn detach(&self, _: &RequestContext, _: &Instance, _: &[BlockDevice], _: bool) {}
+}
+
+#[async_trait]
+impl Announcer for Port {
+    async fn notify(&self, _: &RequestContext, _: &Instance, _: Event, _: Phase<'_>) {}
+
+    async fn instance_changed(&self, _: &RequestContext, _: &Instance) {
+        self.0.call("instance_changed", |_| ()).await;
+    }
+
+    async fn instance_gone(&self, _: &RequestContext, _: InstanceId) {
+        self.0.call("instance_gone", |_| ()).await;
+    }
+
+    async fn sync(&self, _: &RequestContext, _: &[InstanceId]) {}
+}
+
+#[async_trait]
+impl VendorDataSource for Port {
+    async fn vendor_data(&self, _: &RequestContext, _: &Instance, _: Option<Uuid>) -> Result<VendorData> {
+        Ok(VendorData { fixed: Some(json!({})), dynamic: None })
+    }
+}

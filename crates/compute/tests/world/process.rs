@@ -1,0 +1,122 @@
+//! A compute service in the world, made as `bessemer compute` makes it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use compute::build::{ConfigDriveOptions, Options as BuildOptions};
+use compute::inventory::{Options as ReporterOptions, Reporter, Rules};
+use compute::{Manager, Options, Ports};
+use driver::Driver;
+use ironic_sim::Sim;
+use tokio_util::sync::CancellationToken;
+
+use super::port::Port;
+use super::{HOST, Kill, World};
+
+/// A compute service in the world.
+pub struct Process {
+    pub manager: Manager,
+    pub reporter: Reporter,
+    pub shutdown: CancellationToken,
+    tasks: tokio_util::task::TaskTracker,
+}
+
+impl Process {
+    /// Starts a service whose state is in `state`, as `bessemer compute` does; `kill` says where it dies.
+    pub fn start(world: &Arc<World>, state: &Path, kill: Option<Kill>) -> Self {
+        let shutdown = CancellationToken::new();
+        *world.made.lock().unwrap() = 0;
+        *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));
+        let driver = Driver::new(ironic(&world.sim), driver_options());
+        let port = Arc::new(Port(world.clone()));
+        let reporter =
+            Reporter::new(reporter_options(state), driver.clone(), port.clone(), port.clone(), port.clone());
+        let ports = Ports {
+            driver: driver.clone(),
+            reporter: reporter.clone(),
+            instances: port.clone(),
+            networks: port.clone(),
+            volumes: port.clone(),
+            placement: port.clone(),
+            announcer: port.clone(),
+            vendor_data: port,
+        };
+        let manager = Manager::new(options(state), ports, shutdown.clone());
+        let tasks = tokio_util::task::TaskTracker::new();
+        let stop = shutdown.clone();
+        tasks.spawn(async move { driver.run_watcher(stop).await });
+        Self { manager, reporter, shutdown, tasks }
+    }
+
+    /// Waits until all work has ended, or the process has died.
+    pub async fn ended(self) {
+        self.manager.drained().await;
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+fn ironic(sim: &Sim) -> openstack::ironic::Client {
+    let auth = openstack::Auth::None { endpoint: None };
+    let session = openstack::Session::new(openstack::SessionOptions::new(auth)).unwrap();
+    let options = openstack::AdapterOptions::at(sim.url());
+    openstack::ironic::Client::new(openstack::Adapter::new(session, openstack::Service::Baremetal, options))
+}
+
+fn driver_options() -> driver::Options {
+    driver::Options {
+        api_max_retries: 5,
+        api_retry_interval: Duration::from_millis(5),
+        ..driver::Options::default()
+    }
+}
+
+fn reporter_options(state: &Path) -> ReporterOptions {
+    ReporterOptions {
+        host: HOST.to_owned(),
+        conductor_group: None,
+        shard: None,
+        interval: None,
+        audit_interval: None,
+        parallel: 4,
+        rules: Rules {
+            host_ip: "127.0.0.1".to_owned(),
+            reserved_host_cpus: 0,
+            reserved_host_memory_mb: 512,
+            reserved_host_disk_mb: 0,
+            initial_ratios: [4.0, 1.0, 1.0],
+            ratios: [None; 3],
+            excluded_image_types: Vec::new(),
+            skip_reserve_in_use: false,
+            owner_trait: true,
+        },
+        providers: compute::inventory::ProviderConfig::default(),
+        state_file: state.join("bessemer").join("inventory.json"),
+    }
+}
+
+fn options(state: &Path) -> Options {
+    Options {
+        host: HOST.to_owned(),
+        state_path: state.to_owned(),
+        max_concurrent_builds: 10,
+        sync_interval: None,
+        build: BuildOptions {
+            network_retries: 0,
+            access_network: None,
+            ephemeral_format: None,
+            count_failures: true,
+            check_group_policy: true,
+            config_drive: ConfigDriveOptions {
+                force: false,
+                format: configdrive::Format::Iso9660,
+                publisher: "Bessemer".to_owned(),
+                dhcp_domain: "novalocal".to_owned(),
+                skip_versions: Vec::new(),
+                inject_network: false,
+            },
+        },
+    }
+}

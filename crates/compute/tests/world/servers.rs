@@ -1,0 +1,106 @@
+//! Servers and what is asked for them.
+
+use std::collections::BTreeMap;
+
+use compute::instance::{Ec2Ids, Flavor, Instance, Power, TaskState, VmState};
+use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
+use configdrive::network::NetworkInfo;
+use driver::{InstanceId, NodeId};
+use oslo::context::RequestContext;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::World;
+
+/// A server that the scheduler has just placed on a node.
+pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -> BuildRequest {
+    let id = InstanceId(Uuid::from_u128(number));
+    let instance = Instance {
+        id,
+        project_id: "project".to_owned(),
+        user_id: "user".to_owned(),
+        host: None,
+        node: None,
+        vm_state: VmState::Building,
+        task_state: Some(TaskState::Scheduling),
+        power: Power::NoState,
+        deleted: false,
+        hostname: "server".to_owned(),
+        display_name: "server".to_owned(),
+        availability_zone: Some("nova".to_owned()),
+        image_ref: Some(Uuid::from_u128(7).to_string()),
+        kernel_id: None,
+        ramdisk_id: None,
+        flavor: Flavor {
+            name: "bm".to_owned(),
+            vcpus: 8,
+            memory_mb: 16384,
+            root_gb: 100,
+            ..Flavor::default()
+        },
+        metadata: BTreeMap::new(),
+        system_metadata: BTreeMap::new(),
+        key_name: None,
+        key_data: None,
+        keypair: None,
+        user_data: None,
+        launch_index: 0,
+        reservation_id: None,
+        root_device_name: None,
+        default_ephemeral_device: None,
+        default_swap_device: None,
+        config_drive: Some("True".to_owned()),
+        launched_at: None,
+        os_type: None,
+        ec2_ids: Ec2Ids::default(),
+        has_trusted_certs: false,
+        network: NetworkInfo::default(),
+    };
+    let key = format!("{id} {node}");
+    let request = BuildRequest {
+        context: RequestContext::admin(),
+        instance: instance.clone(),
+        node,
+        image_traits: Vec::new(),
+        image_id: Some(Uuid::from_u128(7)),
+        admin_password: Some("admin-password".into()),
+        injected_files: Vec::new(),
+        networks: NetworkRequests::Default,
+        security_groups: Vec::new(),
+        block_devices: Vec::new(),
+        provider_mapping: BTreeMap::new(),
+        server_group: None,
+        may_reschedule,
+        origin: Origin(json!(key)),
+    };
+    let mut tables = world.tables();
+    tables.instances.insert(id, instance);
+    tables.allocations.insert(id, node);
+    tables.requests.insert(key, request.clone());
+    request
+}
+
+/// A server that came back and was placed on another node.
+pub fn placed_again(world: &World, id: InstanceId, node: NodeId) -> BuildRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances[&id].clone();
+    let key = format!("{id} {node}");
+    let (_, request) = tables.requests.iter().next().unwrap();
+    let request = BuildRequest { instance, node, origin: Origin(json!(key)), ..request.clone() };
+    tables.allocations.insert(id, node);
+    tables.requests.insert(key, request.clone());
+    request
+}
+
+/// The request to delete a server, after the API has set its task.
+pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    instance.task_state = Some(TaskState::Deleting);
+    DeleteRequest {
+        context: RequestContext::admin(),
+        instance: instance.clone(),
+        block_devices: Vec::new(),
+        origin: Origin(json!(id.to_string())),
+    }
+}
