@@ -18,9 +18,9 @@ pub struct KnownFile {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Document {
+struct Document<T> {
     version: u32,
-    providers: HashMap<NodeId, KnownProvider>,
+    providers: T,
 }
 
 /// The layout of the file. A file of another version is ignored: it only saves time.
@@ -34,7 +34,7 @@ impl KnownFile {
     /// What was recorded; empty when there is no file or it cannot be understood.
     pub fn load(&self) -> HashMap<NodeId, KnownProvider> {
         let document = match std::fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice::<Document>(&bytes).ok(),
+            Ok(bytes) => serde_json::from_slice::<Document<_>>(&bytes).ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return HashMap::new(),
             Err(_) => None,
         };
@@ -47,7 +47,7 @@ impl KnownFile {
 
     /// Records what is known, whole or not at all.
     pub fn save(&self, providers: &HashMap<NodeId, KnownProvider>) -> io::Result<()> {
-        let document = Document { version: VERSION, providers: providers.clone() };
+        let document = Document { version: VERSION, providers };
         durable::write(&self.path, &serde_json::to_vec(&document)?)
     }
 }
