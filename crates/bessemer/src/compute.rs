@@ -272,7 +272,9 @@ async fn stop_asked(signals: &mut Signals) {
 /// Serves the operator's signals until one asks to stop.
 async fn attend(files: &Files, mut config: Config, log: &oslo::log::Handle, signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+        let mut news = vec![sd_notify::NotifyState::Reloading];
+        news.extend(sd_notify::NotifyState::monotonic_usec_now());
+        let _ = sd_notify::notify(&news);
         match reload(files, &config, log) {
             Ok(fresh) => config = fresh,
             Err(error) => tracing::error!(%error, "the configuration was not taken; the old one stays"),

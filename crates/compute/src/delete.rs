@@ -56,9 +56,9 @@ impl Delete {
 
     /// Runs the delete and records how it ended.
     pub(crate) async fn run(self) -> End {
-        let span = oslo::log::request_span(&self.request.context);
-        let instance = self.instance.id;
-        self.run_in_span().instrument(tracing::info_span!(parent: &span, "delete", %instance)).await
+        let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
+        let span = request.in_scope(|| oslo::log::instance_span(instance));
+        self.run_in_span().instrument(span).await
     }
 
     async fn run_in_span(mut self) -> End {

@@ -154,7 +154,7 @@ impl Build {
             }
             Failure::Reschedule { reason, by_policy } if self.request.may_reschedule => {
                 self.notify(Phase::Error(&reason)).await;
-                tracing::warn!(%reason, by_policy, "the build failed on this node and goes back to be tried on another");
+                tracing::warn!(node = %self.node(), %reason, by_policy, "the build failed on this node and goes back to be tried on another");
                 match self.hand_back(&reason, &rescheduled(&reason)).await {
                     Ok(()) | Err(Failure::Superseded(_)) => Ok(None),
                     Err(Failure::Gone) => {
@@ -210,7 +210,7 @@ impl Build {
     }
 
     async fn set_error(&mut self, message: &str, details: &str, update: InstanceUpdate) -> Result<(), Start> {
-        tracing::error!(reason = %message, "the build failed");
+        tracing::error!(node = %self.node(), reason = %message, "the build failed");
         let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
         let fault = Fault { code: 500, message: message.to_owned(), details: details.to_owned() };
         if let Err(error) = ports.instances.record_fault(&context, self.instance.id, &fault).await {

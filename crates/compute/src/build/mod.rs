@@ -94,10 +94,9 @@ impl Build {
 
     /// Runs the build and records how it ended.
     pub(crate) async fn run(self) -> End {
-        let span = oslo::log::request_span(&self.request.context);
-        let instance = self.instance.id;
-        let inner = tracing::info_span!(parent: &span, "build", %instance, node = %self.request.node);
-        self.run_in_span().instrument(inner).await
+        let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
+        let span = request.in_scope(|| oslo::log::instance_span(instance));
+        self.run_in_span().instrument(span).await
     }
 
     async fn run_in_span(mut self) -> End {
@@ -115,7 +114,7 @@ impl Build {
         }
         let outcome = match self.build().await {
             Ok(Finish::Active) => {
-                tracing::info!(seconds = started.elapsed().as_secs_f64(), "server active");
+                tracing::info!(node = %self.node(), seconds = started.elapsed().as_secs_f64(), "server active");
                 Ok(None)
             }
             Ok(Finish::Elsewhere) => {

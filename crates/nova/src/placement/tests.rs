@@ -254,7 +254,7 @@ async fn a_class_in_use_stays_and_the_operator_is_told_which() {
         ..wanted(false)
     };
     let error = placement.report(&silver, Some(known), true).await.unwrap_err();
-    let ports::Error::Unavailable(text) = error else { panic!("{error:?}") };
+    let ports::Error::Broken(text) = error else { panic!("{error:?}") };
     assert!(text.contains(&NODE.to_string()) && text.contains("CUSTOM_GOLD"), "{text}");
 }
 
