@@ -65,6 +65,13 @@ struct Stops {
     bus: CancellationToken,
 }
 
+/// What runs, for those who change it.
+struct Running {
+    manager: Manager,
+    reporter: Reporter,
+    inventory: Inventory,
+}
+
 async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("signals cannot be listened to: {error}"))?;
     let stops = Stops {
@@ -85,15 +92,15 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
         () = stop_asked(&mut signals) => Ok(None),
     };
     let ended = match started {
-        Ok(Some(manager)) => {
+        Ok(Some(running)) => {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tracing::info!("ready");
-            attend(files, config, &log, &mut signals).await;
+            attend(files, config, &log, &running, &mut signals).await;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping; builds and deletes under way are taken up by the next start");
             stops.requests.cancel();
             stops.work.cancel();
-            manager.drained().await;
+            running.manager.drained().await;
             Ok(())
         }
         Ok(None) => Ok(()),
@@ -139,7 +146,7 @@ async fn start(
     transport: &Transport,
     stops: &Stops,
     tasks: &TaskTracker,
-) -> Result<Manager, String> {
+) -> Result<Running, String> {
     let clients = Clients::new(config)?;
     let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
     let service = Service::start(conductor.clone(), options::service(config), &stops.work)
@@ -153,7 +160,9 @@ async fn start(
     let stop = stops.work.clone();
     tasks.spawn(async move { watcher.run_watcher(stop).await });
 
-    let ports = ports(config, &clients, &conductor, driver, transport, record, version, tasks, &stops.work)?;
+    let inventory = Inventory::new(conductor.clone(), options::records(config), record);
+    let ports =
+        ports(config, &clients, &conductor, driver, transport, &inventory, version, tasks, &stops.work)?;
     let instances = ports.instances.clone();
     let placement = ports.placement.clone();
     let reporter = ports.reporter.clone();
@@ -187,11 +196,11 @@ async fn start(
         tasks.spawn(async move { serving.run(stop).await });
         server.ready().await;
     }
-    let stop = stops.work.clone();
-    tasks.spawn(async move { reporter.run(stop).await });
+    let (reporting, stop) = (reporter.clone(), stops.work.clone());
+    tasks.spawn(async move { reporting.run(stop).await });
     let (syncing, stop) = (manager.clone(), stops.work.clone());
     tasks.spawn(async move { syncing.sync_scheduler(stop).await });
-    Ok(manager)
+    Ok(Running { manager, reporter, inventory })
 }
 
 /// The adapters behind the manager's ports.
@@ -202,7 +211,7 @@ fn ports(
     conductor: &Conductor,
     driver: Driver,
     transport: &Transport,
-    record: i64,
+    inventory: &Inventory,
     version: i64,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -210,7 +219,6 @@ fn ports(
     let check_groups = !config.group("workarounds").bool("disable_group_policy_check_upcall");
     let instances: Arc<dyn compute::ports::Instances> =
         Arc::new(Instances::new(conductor.clone(), options::host(config), check_groups));
-    let inventory = Arc::new(Inventory::new(conductor.clone(), options::records(config), record));
     let reclaims = config.top().int("reclaim_instance_interval") > 0;
     let placement: Arc<dyn compute::ports::Placement> =
         Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));
@@ -218,7 +226,7 @@ fn ports(
         options::reporter(config, version)?,
         driver.clone(),
         instances.clone(),
-        inventory,
+        Arc::new(inventory.clone()),
         placement.clone(),
     );
     let notifier = notifier(config, transport, tasks, stop)?;
@@ -270,12 +278,18 @@ async fn stop_asked(signals: &mut Signals) {
 }
 
 /// Serves the operator's signals until one asks to stop.
-async fn attend(files: &Files, mut config: Config, log: &oslo::log::Handle, signals: &mut Signals) {
+async fn attend(
+    files: &Files,
+    mut config: Config,
+    log: &oslo::log::Handle,
+    running: &Running,
+    signals: &mut Signals,
+) {
     while signals.next().await == Asked::Reload {
         let mut news = vec![sd_notify::NotifyState::Reloading];
         news.extend(sd_notify::NotifyState::monotonic_usec_now());
         let _ = sd_notify::notify(&news);
-        match reload(files, &config, log) {
+        match reload(files, &config, log, running) {
             Ok(fresh) => config = fresh,
             Err(error) => tracing::error!(%error, "the configuration was not taken; the old one stays"),
         }
@@ -283,15 +297,23 @@ async fn attend(files: &Files, mut config: Config, log: &oslo::log::Handle, sign
     }
 }
 
-/// Reads the configuration again. The log follows at once; the rest is named, because it takes a restart.
-fn reload(files: &Files, old: &Config, log: &oslo::log::Handle) -> Result<Config, String> {
+/// Reads the configuration again. What may change while we run changes at once; the rest is named, because it takes a
+/// restart.
+fn reload(files: &Files, old: &Config, log: &oslo::log::Handle, running: &Running) -> Result<Config, String> {
     let fresh = files.load()?;
+    options::check(&fresh)?;
     let options =
         oslo::log::Options::from_config(&fresh, "nova-compute").map_err(|error| error.to_string())?;
     log.reload(options).map_err(|error| error.to_string())?;
+    running.reporter.set_scope(options::scope(&fresh));
+    running.inventory.set_peers(options::records(&fresh).peers);
     for change in fresh.changed(old) {
         let (group, option) = (change.group, change.name);
-        tracing::info!(group, option, "configuration changed; what does not concern the log takes a restart");
+        if change.mutable {
+            tracing::info!(group, option, "the option changed and holds from now on");
+        } else {
+            tracing::warn!(group, option, "the option changed; it takes a restart to hold");
+        }
     }
     Ok(fresh)
 }

@@ -44,11 +44,9 @@ pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, Str
     let (top, ironic) = (config.top(), config.group("ironic"));
     Ok(inventory::Options {
         host: host(config),
-        conductor_group: ironic.string("conductor_group"),
+        scope: scope(config),
         shard: ironic.filled("shard"),
         interval: interval(top.int("update_resources_interval")),
-        audit_interval: Some(config.group("compute").seconds("resource_provider_association_refresh"))
-            .filter(|interval| !interval.is_zero()),
         parallel: config.group("bessemer").count("parallel_updates"),
         rules: rules(config, version),
         providers: providers(config)?,
@@ -60,6 +58,15 @@ pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, Str
 fn providers(config: &Config) -> Result<ProviderConfig, String> {
     let folder = config.group("compute").text("provider_config_location");
     ProviderConfig::load(Path::new(&folder)).map_err(|error| error.to_string())
+}
+
+/// What of it may change while the service runs.
+pub fn scope(config: &Config) -> inventory::Scope {
+    let refresh = config.group("compute").seconds("resource_provider_association_refresh");
+    inventory::Scope {
+        conductor_group: config.group("ironic").string("conductor_group"),
+        audit_interval: Some(refresh).filter(|interval| !interval.is_zero()),
+    }
 }
 
 /// The service version from which Nova marks its providers as its own (2026.2).

@@ -3,6 +3,7 @@
 //! Facts: `nova/objects/compute_node.py`, `nova/virt/ironic/driver.py` (`_refresh_hash_ring`), `nova-wire/05` §11.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -45,6 +46,8 @@ impl Default for Options {
 pub struct Inventory {
     conductor: Conductor,
     options: Options,
+    /// `options.peers` as of the last reload.
+    peers: Arc<Mutex<Option<Vec<String>>>>,
     /// The number of our service's record.
     service: i64,
 }
@@ -52,7 +55,13 @@ pub struct Inventory {
 impl Inventory {
     /// The records of the service whose own record has the number `service`.
     pub fn new(conductor: Conductor, options: Options, service: i64) -> Self {
-        Self { conductor, options, service }
+        let peers = Arc::new(Mutex::new(options.peers.clone()));
+        Self { conductor, options, peers, service }
+    }
+
+    /// Takes a changed `peer_list`; it holds from the next look on.
+    pub fn set_peers(&self, peers: Option<Vec<String>>) {
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
     }
 
     async fn is_disabled(&self, context: &RequestContext) -> ports::Result<bool> {
@@ -165,7 +174,9 @@ impl ports::Inventory for Inventory {
             .conductor
             .read_list(context, "ServiceList", "get_all_computes_by_hv_type", json!(["ironic"]), json!({}))
             .await?;
-        let members = members(&services, &self.options, OffsetDateTime::now_utc());
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let options = Options { peers, ..self.options.clone() };
+        let members = members(&services, &options, OffsetDateTime::now_utc());
         // The list has enabled services with nodes only: one that is in it is not disabled.
         let listed = services.iter().any(|service| service.str("host") == Some(&self.options.host));
         let disabled = !listed && self.is_disabled(context).await?;

@@ -43,6 +43,12 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// SIGHUP: read the configuration again.
+    pub async fn reload(&self) {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().await.unwrap().success());
+    }
+
     /// SIGTERM, and how it ended.
     pub async fn terminate(mut self, patience: Duration) -> ExitStatus {
         let pid = self.child.id().unwrap().to_string();

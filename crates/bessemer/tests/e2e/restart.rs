@@ -88,3 +88,23 @@ async fn sigterm_ends_the_process_at_once_and_leaves_the_build_to_the_next() {
     cloud.assert_understood();
     process.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_takes_what_may_change_and_names_what_takes_a_restart() {
+    let cloud = Cloud::new(1, "").await;
+    let mut process = cloud.start().await;
+    let before = std::fs::read_to_string(cloud.configuration()).unwrap();
+    let changed =
+        before.replacen("[ironic]\n", "[ironic]\nconductor_group = elsewhere\npeer_list = other\n", 1);
+    assert_ne!(before, changed);
+    std::fs::write(cloud.configuration(), &changed).unwrap();
+    process.reload().await;
+    until_so("a peer list without us is refused", || cloud.log().contains("the old one stays")).await;
+
+    let changed = before.replacen("[ironic]\n", "[ironic]\napi_max_retries = 7\n", 1);
+    std::fs::write(cloud.configuration(), &changed).unwrap();
+    process.reload().await;
+    until_so("the change is named", || cloud.log().contains("it takes a restart to hold")).await;
+    assert!(process.is_alive());
+    process.stop().await;
+}

@@ -15,7 +15,7 @@ use driver::NodeId;
 use serde::{Deserialize, Serialize};
 
 pub use provider_config::{ProviderConfig, ProviderConfigError};
-pub use reporter::{Options, Reporter};
+pub use reporter::{Options, Reporter, Scope};
 pub use ring::Ring;
 pub use usage::Usage;
 pub(crate) use wanted::architecture;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compute::build::{ConfigDriveOptions, Options as BuildOptions};
-use compute::inventory::{Options as ReporterOptions, Reporter, Rules};
+use compute::inventory::{Options as ReporterOptions, Reporter, Rules, Scope};
 use compute::{Manager, Options, Ports};
 use driver::Driver;
 use ironic_sim::Sim;
@@ -76,10 +76,9 @@ fn driver_options() -> driver::Options {
 fn reporter_options(state: &Path) -> ReporterOptions {
     ReporterOptions {
         host: HOST.to_owned(),
-        conductor_group: None,
+        scope: Scope::default(),
         shard: None,
         interval: None,
-        audit_interval: None,
         parallel: 4,
         rules: Rules {
             host_ip: "127.0.0.1".to_owned(),

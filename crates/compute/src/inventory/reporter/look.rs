@@ -38,7 +38,7 @@ impl Reporter {
         let began = Instant::now();
         let query = NodeQuery {
             fields: FIELDS,
-            conductor_group: inner.options.conductor_group.clone(),
+            conductor_group: self.scope().conductor_group,
             shard: inner.options.shard.clone(),
             ..NodeQuery::default()
         };
@@ -159,9 +159,10 @@ impl Reporter {
     /// Holds what is known against the control plane's own lists, when it is time; adopts records of nodes that are
     /// new to us.
     async fn audit(&self, context: &RequestContext, ours: &HashMap<NodeId, Node>) -> Result<(), Error> {
+        let audit_interval = self.scope().audit_interval;
         let due = {
             let last = self.0.last_audit.lock().unwrap_or_else(PoisonError::into_inner);
-            match (*last, self.0.options.audit_interval) {
+            match (*last, audit_interval) {
                 (None, _) => true,
                 (Some(last), Some(interval)) => last.elapsed() >= interval,
                 (Some(_), None) => false,

@@ -37,15 +37,12 @@ const RECORD_PAUSE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// This service's host name, as it stands in the configuration.
     pub host: String,
-    /// `[ironic] conductor_group`; the empty string is the default group.
-    pub conductor_group: Option<String>,
+    /// What may change while the service runs.
+    pub scope: Scope,
     /// `[ironic] shard`: then every node of the shard is ours.
     pub shard: Option<String>,
     /// `update_resources_interval`; `None` switches the periodic look off.
     pub interval: Option<Duration>,
-    /// `[compute] resource_provider_association_refresh`: how often what is known is held against the control
-    /// plane's own lists. `None`: only at the start.
-    pub audit_interval: Option<Duration>,
     /// How many nodes are written at once.
     pub parallel: usize,
     pub rules: Rules,
@@ -53,6 +50,16 @@ pub struct Options {
     pub providers: ProviderConfig,
     /// Where what is known survives a restart.
     pub state_file: PathBuf,
+}
+
+/// What of the options may change while the service runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// `[ironic] conductor_group`; the empty string is the default group.
+    pub conductor_group: Option<String>,
+    /// `[compute] resource_provider_association_refresh`: how often what is known is held against the control
+    /// plane's own lists. `None`: only at the start.
+    pub audit_interval: Option<Duration>,
 }
 
 /// The keeper of the picture; a cheap handle.
@@ -70,6 +77,7 @@ struct Inner {
     /// One writer a node.
     busy: Locks<NodeId>,
     disabled: AtomicBool,
+    scope: Mutex<Scope>,
     last_audit: Mutex<Option<Instant>>,
     absent: Absent,
     freed: (mpsc::UnboundedSender<NodeId>, Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>),
@@ -124,7 +132,9 @@ impl Reporter {
         let file = KnownFile::new(&options.state_file);
         let picture = Mutex::new(Picture::new(file.load()));
         let (freed, nodes) = mpsc::unbounded_channel();
+        let scope = Mutex::new(options.scope.clone());
         Self(Arc::new(Inner {
+            scope,
             options,
             driver,
             instances,
@@ -146,6 +156,15 @@ impl Reporter {
     /// Looks at once, then every period, until the shutdown. A look that fails is logged and made again.
     pub async fn run(&self, shutdown: CancellationToken) {
         tokio::join!(self.look_periodically(&shutdown), self.follow_freed(&shutdown), self.record(&shutdown));
+    }
+
+    /// Takes changed options; they hold from the next look on.
+    pub fn set_scope(&self, scope: Scope) {
+        *self.0.scope.lock().unwrap_or_else(PoisonError::into_inner) = scope;
+    }
+
+    fn scope(&self) -> Scope {
+        self.0.scope.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reports a node that is being cleaned as soon as it can be booked again, without waiting for the period.
