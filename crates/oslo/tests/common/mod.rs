@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // all of this is test
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,10 +55,17 @@ impl Broker {
         Self { directory, url: url.trim().to_owned() }
     }
 
-    pub async fn ctl(&self, arguments: &'static [&'static str]) {
+    pub async fn ctl(&self, arguments: &[&str]) {
         let directory = self.directory.path().to_owned();
-        let all: Vec<_> = std::iter::once("ctl").chain(arguments.iter().copied()).collect();
-        tokio::task::spawn_blocking(move || tool(directory, &all)).await.unwrap();
+        let all: Vec<_> =
+            std::iter::once("ctl").chain(arguments.iter().copied()).map(str::to_owned).collect();
+        let run = move || tool(directory, &all.iter().map(String::as_str).collect::<Vec<_>>());
+        tokio::task::spawn_blocking(run).await.unwrap();
+    }
+
+    /// Where the broker's files are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }
 
