@@ -1,4 +1,4 @@
-//! A delete: from the control plane's request to a node that is free again (`nova-wire/05` §5).
+//! A delete: from the control plane's request to a node that is free again.
 //!
 //! As in a build, every step looks first, so that a delete that was killed anywhere is run again from the beginning.
 

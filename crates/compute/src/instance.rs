@@ -43,7 +43,7 @@ pub enum TaskState {
     Other(String),
 }
 
-/// Power as the control plane stores it (`nova-wire/05`: 0 none, 1 running, 4 shut down).
+/// Power as the control plane stores it (`nova/compute/power_state.py`: 0 none, 1 running, 4 shut down).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Power {
     #[default]

@@ -1,4 +1,4 @@
-//! Those who only listen: the scheduler's memory of our instances (`nova-wire/04` §5), and versioned notifications.
+//! Those who only listen: the scheduler's memory of our instances (`nova/scheduler/rpcapi.py`), and versioned notifications.
 //!
 //! Nothing here can fail an operation, and nothing is read for a listener that is not there.
 

@@ -1,6 +1,6 @@
 //! The compute node records of a stock Nova, and who shares the nodes with us.
 //!
-//! Facts: `nova/objects/compute_node.py`, `nova/virt/ironic/driver.py` (`_refresh_hash_ring`), `nova-wire/05` §11.
+//! Facts: `nova/objects/compute_node.py`, `nova/virt/ironic/driver.py` (`_refresh_hash_ring`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

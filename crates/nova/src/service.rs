@@ -1,6 +1,6 @@
 //! Our entry in the control plane's list of services: made at start, kept alive by reports.
 //!
-//! Facts: `nova/service.py`, `nova/servicegroup/drivers/db.py`, `nova-wire/03` (`Service.version`), `nova-wire/05` §1.
+//! Facts: `nova/service.py`, `nova/servicegroup/drivers/db.py`, `nova/objects/service.py`.
 
 use std::time::Duration;
 

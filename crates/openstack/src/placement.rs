@@ -1,6 +1,6 @@
 //! Placement: providers, their inventories and traits, and allocations.
 //!
-//! Each call is made in the version that nova-compute makes it in (nova-wire: Placement), which all supported releases
+//! Each call is made in the version that nova-compute makes it in (`nova/scheduler/client/report.py`), which all supported releases
 //! offer. Writes carry the provider's generation, and 409 says that it is not current any more: read again and repeat
 //! ([`is_concurrent_update`]), unless the inventory to remove is in use ([`is_inventory_in_use`]).
 

@@ -1,4 +1,4 @@
-//! The config drive of a build: gathers what its files are made of, and makes the image (`nova-wire/08`).
+//! The config drive of a build: gathers what its files are made of, and makes the image (as `nova/virt/configdrive.py` does).
 
 use std::sync::Arc;
 

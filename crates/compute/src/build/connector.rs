@@ -1,4 +1,4 @@
-//! How a machine presents itself to the volume service: the connector (`nova-wire/09` §3).
+//! How a machine presents itself to the volume service: the connector (`get_volume_connector` of Nova's Ironic driver).
 
 use driver::Driver;
 use openstack::Caller;

@@ -1,5 +1,5 @@
 //! How a build that failed ends: who is told, what is undone, and whether the control plane tries another node
-//! (`nova-wire/05` §3, failure table).
+//! (as `_do_build_and_run_instance` of `nova/compute/manager.py` decides it).
 
 use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
@@ -52,7 +52,7 @@ impl Failure {
         Self::Superseded("the instance is being deleted".to_owned())
     }
 
-    /// What a failed deployment means (`nova-wire/05` §3, rows of step 17).
+    /// What a failed deployment means (in stock: what `driver.spawn` raises).
     pub(super) fn of_deployment(error: DriverError) -> Self {
         match error {
             DriverError::Cancelled => Self::deleting(),
@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// What a failure before the deployment means (rows of steps 12 to 15).
+    /// What a failure before the deployment means (in stock: what `_build_resources` raises).
     pub(super) fn of_preparation(error: DriverError) -> Self {
         match error {
             DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },

@@ -1,5 +1,5 @@
 //! A build: from the control plane's request to an active server on a node, or to a failure that leaves nothing behind
-//! (`nova-wire/05` §3, §4).
+//! (in stock: `nova/compute/manager.py`, `nova/virt/ironic/driver.py`).
 //!
 //! Every step looks at what is there before it acts, so that a build that was killed anywhere is run again from the
 //! beginning and finds its own work done: the claim by the instance's record, ports by the id they carry, the node by its
@@ -46,7 +46,7 @@ pub struct Options {
     pub config_drive: ConfigDriveOptions,
 }
 
-/// What the operator configured about config drives (`nova-wire/08`).
+/// What the operator configured about config drives.
 #[derive(Debug, Clone)]
 pub struct ConfigDriveOptions {
     /// `force_config_drive`.

@@ -46,7 +46,7 @@ pub(super) fn of(
     })
 }
 
-/// Whether a server gets a config drive (`nova-wire/08` §1).
+/// Whether a server gets a config drive (`required_by` of `nova/virt/configdrive.py`).
 pub(super) fn needs_config_drive(instance: &Instance, options: &ConfigDriveOptions) -> bool {
     let asked = instance.config_drive.as_deref().is_some_and(|drive| !drive.is_empty());
     let forced = options.force && instance.launched_at.is_none();

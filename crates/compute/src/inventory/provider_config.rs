@@ -1,5 +1,5 @@
 //! What operators add to the inventories and traits of nodes, in files under `[compute] provider_config_location`
-//! (`nova-wire/06` §5; `nova/compute/provider_config.py` and `_merge_provider_configs` of the resource tracker).
+//! (`nova/compute/provider_config.py` and `_merge_provider_configs` of the resource tracker).
 
 mod document;
 mod yaml;

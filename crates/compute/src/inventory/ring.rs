@@ -1,5 +1,5 @@
 //! Which service looks after a node: the consistent hash ring of OpenStack's tooz, bit for bit, because a fleet may
-//! hold stock services and ours side by side (`nova-wire/05` §11).
+//! hold stock services and ours side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 

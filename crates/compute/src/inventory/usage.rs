@@ -1,4 +1,4 @@
-//! What the instances on a node use, and the counters that Nova's weighers read (`nova-wire/06` §1).
+//! What the instances on a node use, and the counters that Nova's weighers read (`nova/compute/stats.py`).
 
 use std::collections::BTreeMap;
 

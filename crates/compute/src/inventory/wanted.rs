@@ -1,4 +1,5 @@
-//! What the control plane should know of a node: pure functions of what Ironic says of it (`nova-wire/06` §1, §2).
+//! What the control plane should know of a node: pure functions of what Ironic says of it (in stock:
+//! `nova/compute/resource_tracker.py`, `nova/virt/ironic/driver.py`).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What others tell us of our instances: Neutron of their ports, Ironic of their power (`nova-wire/05` §9).
+//! What others tell us of our instances: Neutron of their ports, Ironic of their power.
 
 use driver::InstanceId;
 use oslo::context::RequestContext;

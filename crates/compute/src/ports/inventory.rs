@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Result;
 use crate::inventory::{Stock, Wanted};
 
-/// The fields of a compute node record, by their names in the control plane (`nova-wire/06` §1).
+/// The fields of a compute node record, by their names in the control plane (`nova/objects/compute_node.py`).
 pub type RecordFields = BTreeMap<String, Value>;
 
 /// A compute node record as the control plane has it.

@@ -1,5 +1,5 @@
 //! The versions of Nova's objects that we speak: those of 2024.1, the oldest release we work with. A newer control plane
-//! converts what it sends down to them, an older one would refuse anything newer (`nova-wire/03` §2).
+//! converts what it sends down to them, an older one would refuse anything newer.
 
 use serde_json::{Map, Value};
 

@@ -1,6 +1,6 @@
 //! Nova's primitives of an instance and of its disks, read into what the manager works with.
 //!
-//! Which joined attributes an instance carries depends on the method that it came with (`nova-wire/04` §1): each one may
+//! Which joined attributes an instance carries depends on the method that it came with: each one may
 //! be absent, and what is absent keeps the value that the instance already has.
 
 use std::collections::BTreeMap;

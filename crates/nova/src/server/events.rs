@@ -1,4 +1,4 @@
-//! News from outside: Neutron of ports, Ironic of power, Cinder of volumes (`nova-wire/05` §9).
+//! News from outside: Neutron of ports, Ironic of power, Cinder of volumes (`external_instance_event` of `nova/compute/manager.py`).
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! Every method that a nova-api, a nova-conductor or another nova-compute can call, and what becomes of it.
 //!
-//! Facts: `nova/compute/rpcapi.py`, `nova/compute/manager.py`, `nova-wire/04` §3–§4, `nova-wire/11`.
+//! Facts: `nova/compute/rpcapi.py`, `nova/compute/manager.py`.
 
 /// What a method leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub enum EventEnd {
     Success,
 }
 
-/// What is written down of a failure (the decorators of stock's methods, `nova-wire/04` §2).
+/// What is written down of a failure (the decorators of stock's methods, `nova/compute/manager.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// What the event of the action shows.

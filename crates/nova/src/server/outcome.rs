@@ -1,5 +1,5 @@
 //! How a method's failure is written down: the server's fault, the end of the event, the end of the task, in this order
-//! (`nova-wire/04` §2). The order matters: when the task is over the user may look, and then all must be there.
+//! (the decorators of `nova/compute/manager.py`). The order matters: when the task is over the user may look, and then all must be there.
 
 use compute::instance::{Expect, Instance, InstanceUpdate};
 use compute::ports::{self, Fault, Instances};

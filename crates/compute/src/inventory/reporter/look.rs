@@ -15,7 +15,7 @@ use crate::instance::Instance;
 use crate::inventory::{Ring, Usage};
 use crate::ports::{self, Record};
 
-/// The node's fields that the picture is made of (`nova-wire/05` §11).
+/// The node's fields that the picture is made of (`_NODE_FIELDS` of Nova's Ironic driver).
 const FIELDS: &[&str] = &[
     "uuid",
     "power_state",
