@@ -216,9 +216,8 @@ fn ports(
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Ports, String> {
-    let check_groups = !config.group("workarounds").bool("disable_group_policy_check_upcall");
     let instances: Arc<dyn compute::ports::Instances> =
-        Arc::new(Instances::new(conductor.clone(), options::host(config), check_groups));
+        Arc::new(Instances::new(conductor.clone(), options::host(config)));
     let reclaims = config.top().int("reclaim_instance_interval") > 0;
     let placement: Arc<dyn compute::ports::Placement> =
         Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));

@@ -48,6 +48,7 @@ fn meta_data(metadata: &Metadata, version: &str) -> Map<String, Value> {
     };
     put("ami-id", json!(ids.ami));
     put("ami-launch-index", json!(metadata.launch_index));
+    // Nova's own value, to the letter: instances have read it for years.
     put("ami-manifest-path", json!("FIXME"));
     put("instance-id", json!(ids.instance));
     put("hostname", json!(hostname));

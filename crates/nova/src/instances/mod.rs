@@ -34,14 +34,12 @@ const NEEDED: [&str; 4] = ["flavor", "info_cache", "metadata", "system_metadata"
 pub struct Instances {
     conductor: Conductor,
     host: String,
-    check_groups: bool,
 }
 
 impl Instances {
-    /// The instances of the service on `host`. `check_groups`: whether server groups' policies are checked late
-    /// (`[workarounds] disable_group_policy_check_upcall` is the opposite).
-    pub fn new(conductor: Conductor, host: impl Into<String>, check_groups: bool) -> Self {
-        Self { conductor, host: host.into(), check_groups }
+    /// The instances of the service on `host`.
+    pub fn new(conductor: Conductor, host: impl Into<String>) -> Self {
+        Self { conductor, host: host.into() }
     }
 
     /// Saves a change. A call that was never answered is settled by reading the record: it was done, or it is done again.
@@ -274,9 +272,6 @@ impl ports::Instances for Instances {
         instance: &Instance,
         group: &str,
     ) -> ports::Result<()> {
-        if !self.check_groups {
-            return Ok(());
-        }
         groups::check(&self.conductor, context, &self.host, instance, group).await
     }
 

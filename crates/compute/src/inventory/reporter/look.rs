@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use driver::NodeId;
 use openstack::Caller;
-use openstack::ironic::{Node, NodeQuery};
+use openstack::ironic::{NODE_FIELDS, Node, NodeQuery};
 use oslo::context::RequestContext;
 use tokio::time::Instant;
 
@@ -15,21 +15,6 @@ use crate::instance::Instance;
 use crate::inventory::{Ring, Usage};
 use crate::ports::{self, Record};
 
-/// The node's fields that the picture is made of (`_NODE_FIELDS` of Nova's Ironic driver).
-const FIELDS: &[&str] = &[
-    "uuid",
-    "power_state",
-    "target_power_state",
-    "provision_state",
-    "target_provision_state",
-    "last_error",
-    "maintenance",
-    "properties",
-    "instance_uuid",
-    "traits",
-    "resource_class",
-];
-
 impl Reporter {
     /// One look: lists the nodes and the instances, and writes what differs from what is known.
     pub async fn look(&self, context: &RequestContext) -> Result<Outcome, Error> {
@@ -37,7 +22,7 @@ impl Reporter {
         let _one = inner.looking.lock().await;
         let began = Instant::now();
         let query = NodeQuery {
-            fields: FIELDS,
+            fields: NODE_FIELDS,
             conductor_group: self.scope().conductor_group,
             shard: inner.options.shard.clone(),
             ..NodeQuery::default()
