@@ -269,7 +269,7 @@ impl Conductor {
         kwargs: Value,
     ) -> Result<Vec<Object>> {
         let list = self.read_object(context, object, method, args, kwargs).await?;
-        Ok(list.map(|list| list.items()).unwrap_or_default())
+        Ok(list.map(Object::into_items).unwrap_or_default())
     }
 
     /// Calls a method of an object that is here.

@@ -360,7 +360,7 @@ mod tests {
 
     fn captured() -> Object {
         let list: Value = serde_json::from_str(include_str!("../tests/data/compute_node_list.json")).unwrap();
-        Object::from_value(list).unwrap().items().remove(0)
+        Object::from_value(list).unwrap().into_items().remove(0)
     }
 
     #[test]

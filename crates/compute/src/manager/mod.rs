@@ -229,11 +229,8 @@ impl Manager {
 
     async fn sync_once(&self) {
         let context = RequestContext::admin();
-        match self.0.ports.instances.on_this_host(&context).await {
-            Ok(here) => {
-                let ids: Vec<InstanceId> = here.iter().map(|instance| instance.id).collect();
-                self.0.ports.announcer.sync(&context, &ids).await;
-            }
+        match self.0.ports.instances.ids_on_this_host(&context).await {
+            Ok(ids) => self.0.ports.announcer.sync(&context, &ids).await,
             Err(error) => {
                 tracing::warn!(%error, "the scheduler could not be told which instances are here");
             }

@@ -27,8 +27,12 @@ pub trait Instances: Send + Sync {
     /// One instance, deleted ones included; `None` when the control plane never had it or has purged it.
     async fn get(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>>;
 
-    /// All instances whose host is this service, without deleted ones.
+    /// All instances whose host is this service, without deleted ones. Of what belongs to an instance only its flavor
+    /// comes with it: no network, no metadata.
     async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
+    /// The ids of all instances whose host is this service, without deleted ones.
+    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>>;
 
     /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the answer.
     async fn update(

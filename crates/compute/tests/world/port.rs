@@ -34,6 +34,10 @@ impl Instances for Port {
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
     }
 
+    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
+        Ok(self.on_this_host(context).await?.iter().map(|instance| instance.id).collect())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,

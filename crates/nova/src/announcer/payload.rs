@@ -107,7 +107,7 @@ fn common(source: &Source<'_>) -> Map<String, Value> {
 }
 
 fn add_creation(fields: &mut Map<String, Value>, source: &Source<'_>) {
-    let members = |field: &str| source.instance.object(field).map(|list| list.items()).unwrap_or_default();
+    let members = |field: &str| source.instance.object(field).map(Object::into_items).unwrap_or_default();
     let pairs = members("keypairs").into_iter().map(|pair| {
         let names = ["user_id", "name", "public_key", "fingerprint", "type"];
         primitive("KeypairPayload", "1.0", &picked(&pair, &names))

@@ -23,11 +23,16 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::warn;
+use uuid::Uuid;
 
-use crate::conductor::{Conductor, Pause, Repeat};
+use crate::conductor::{Conductor, Error, Pause, Repeat};
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
-const NEEDED: [&str; 4] = ["flavor", "info_cache", "metadata", "system_metadata"];
+const NEEDED: [&str; 7] =
+    ["flavor", "info_cache", "metadata", "system_metadata", "keypairs", "ec2_ids", "trusted_certs"];
+
+/// How many instances one answer of a list holds: some 5 KiB each, and up to 64 KiB of user data.
+const PAGE: usize = 200;
 
 /// The port to the instances' records.
 #[derive(Clone)]
@@ -99,30 +104,47 @@ impl Instances {
 #[async_trait]
 impl ports::Instances for Instances {
     async fn get(&self, context: &RequestContext, id: InstanceId) -> ports::Result<Option<Instance>> {
-        let mut attributes = NEEDED.to_vec();
-        attributes.extend(["keypairs", "ec2_ids", "trusted_certs"]);
-        let Some(object) = self.record(context, id, &attributes).await? else { return Ok(None) };
+        let Some(object) = self.record(context, id, &NEEDED).await? else { return Ok(None) };
         let instance = parse::from_object(&object);
         instance.map(Some).map_err(|error| ports::Error::Broken(error.to_string()))
     }
 
     async fn on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
-        let list = self
+        let mut here = Vec::new();
+        let mut marker = Value::Null;
+        loop {
+            let page = self
+                .conductor
+                .read_list(
+                    context,
+                    "InstanceList",
+                    "get_by_filters",
+                    json!([{"host": self.host, "deleted": false, "soft_deleted": true}]),
+                    json!({"sort_keys": ["uuid"], "sort_dirs": ["asc"], "limit": PAGE, "marker": marker,
+                        "expected_attrs": ["flavor"]}),
+                )
+                .await?;
+            let is_last = page.len() < PAGE;
+            marker = page.last().and_then(|last| last.get("uuid")).cloned().unwrap_or_default();
+            here.extend(page.iter().filter_map(|object| {
+                parse::from_object(object)
+                    .inspect_err(|error| warn!(%error, "an instance of this host is unreadable"))
+                    .ok()
+            }));
+            if is_last {
+                return Ok(here);
+            }
+        }
+    }
+
+    async fn ids_on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<InstanceId>> {
+        let ids = self
             .conductor
-            .read_list(
-                context,
-                "InstanceList",
-                "get_by_host",
-                json!([self.host]),
-                json!({ "expected_attrs": NEEDED }),
-            )
+            .read(context, "InstanceList", "get_uuids_by_host", json!([self.host]), json!({}))
             .await?;
-        let parsed = list.iter().filter_map(|object| {
-            parse::from_object(object)
-                .inspect_err(|error| warn!(%error, "an instance of this host is unreadable"))
-                .ok()
-        });
-        Ok(parsed.collect())
+        serde_json::from_value::<Vec<Uuid>>(ids)
+            .map(|ids| ids.into_iter().map(InstanceId).collect())
+            .map_err(|_| Error::Malformed("InstanceList.get_uuids_by_host".to_owned()).into())
     }
 
     async fn update(

@@ -123,7 +123,7 @@ pub fn block_devices(value: Option<&Value>, argument: &'static str) -> Result<Ve
         Some(value) => {
             let list = Object::from_value(value.clone())
                 .map_err(|_| Malformed { argument, expected: "a BlockDeviceMappingList object" })?;
-            Ok(list.items().into_iter().map(block_device).collect())
+            Ok(list.into_items().into_iter().map(block_device).collect())
         }
     }
 }
@@ -168,7 +168,7 @@ fn flavor(object: &Object) -> Flavor {
 
 /// A server has one key pair; Nova keeps it as a list.
 fn key_pair(list: &Value) -> Option<KeyPair> {
-    let pair = Object::from_value(list.clone()).ok()?.items().into_iter().next()?;
+    let pair = Object::from_value(list.clone()).ok()?.into_items().into_iter().next()?;
     Some(KeyPair {
         name: pair.str("name")?.to_owned(),
         kind: pair.str("type").unwrap_or("ssh").to_owned(),

@@ -131,7 +131,7 @@ fn networks(
         Some(value) => Object::from_value(value.clone())
             .map_err(|_| Malformed { argument: ARGUMENT, expected: "a NetworkRequestList object" })?,
     };
-    let wanted = list.items();
+    let wanted = list.into_items();
     match wanted.as_slice() {
         [] => return Ok(NetworkRequests::Default),
         [only] if only.str("network_id") == Some("auto") => return Ok(NetworkRequests::Auto),

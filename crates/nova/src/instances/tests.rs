@@ -27,6 +27,25 @@ fn record(task: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_instances_of_a_host_are_listed_page_by_page() {
+    let page = |count: u128| {
+        let members = (0..count).map(|number| {
+            let mut instance = record("spawning");
+            instance["nova_object.data"]["uuid"] = json!(Uuid::from_u128(number));
+            instance
+        });
+        json!({"nova_object.name": "InstanceList", "nova_object.namespace": "nova", "nova_object.version": "2.6",
+            "nova_object.data": {"objects": members.collect::<Vec<_>>()}})
+    };
+    let script = Script::default().then(Ok(page(PAGE as u128))).then(Ok(page(3)));
+    let here = instances(&script).on_this_host(&RequestContext::admin()).await.unwrap();
+    assert_eq!(here.len(), PAGE + 3);
+    let markers: Vec<Value> =
+        script.sent().iter().map(|sent| sent.args["kwargs"]["marker"].clone()).collect();
+    assert_eq!(markers, [Value::Null, json!(Uuid::from_u128(PAGE as u128 - 1))]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_takes_over_what_was_sent_and_what_was_answered() {
     let script = Script::default().then(Ok(json!([{"power_state": 1, "obj_what_changed": []}, null])));
     let (update, expect) = spawning();

@@ -49,6 +49,10 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
+    async fn ids_on_this_host(&self, _: &RequestContext) -> ports::Result<Vec<InstanceId>> {
+        Ok(Vec::new())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,

@@ -21,6 +21,10 @@ use super::{RabbitOptions, TransportUrl, tls};
 /// How long a broker may take from the first TCP packet to the end of the AMQP handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The largest frame that we propose, in bytes. lapin keeps two buffers of 32 frames for each connection, all of it resident from the
+/// start: with the broker's own 128 KiB these are 8 MiB. A longer message travels in several frames.
+const FRAME_SIZE: u32 = 16 << 10;
+
 /// How often a connection is looked at in case its loss was not announced.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -94,6 +98,7 @@ async fn handshake(
         },
         vhost: url.virtual_host.clone(),
         query: AMQPQueryString {
+            frame_max: Some(FRAME_SIZE),
             heartbeat: u16::try_from(options.heartbeat_timeout_threshold.as_secs()).ok(),
             auth_mechanism: Some(match options.rabbit_login_method {
                 Login::AmqPlain => SASLMechanism::AMQPlain,

@@ -176,8 +176,15 @@ impl Tables {
                 let found = self.instances.get(first).filter(|row| deleted || row["deleted"] == false);
                 primitive("Instance", found.ok_or_else(|| not_found(first))?)
             }
-            ("InstanceList", "get_by_host") => {
-                list("InstanceList", "Instance", self.instances.values().filter(on_host))
+            ("InstanceList", "get_by_filters") => {
+                let filters = &args[0];
+                assert_eq!((&filters["deleted"], &filters["soft_deleted"]), (&json!(false), &json!(true)));
+                assert_eq!((&kwargs["sort_keys"], &kwargs["sort_dirs"]), (&json!(["uuid"]), &json!(["asc"])));
+                let marker = kwargs["marker"].as_str().unwrap_or_default();
+                let limit = usize::try_from(kwargs["limit"].as_u64().unwrap()).unwrap();
+                let here = |row: &&Row| row["host"] == filters["host"] && row["deleted"] == false;
+                let page = self.instances.values().filter(here).filter(|row| text(&row["uuid"]) > marker);
+                list("InstanceList", "Instance", page.take(limit))
             }
             ("InstanceList", "get_uuids_by_host") => {
                 self.instances.values().filter(on_host).map(|row| row["uuid"].clone()).collect()
