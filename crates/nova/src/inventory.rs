@@ -19,8 +19,8 @@ use tracing::warn;
 use crate::conductor::{Conductor, Error, Repeat};
 use crate::instances::save::object;
 
-/// How many records one question names.
-const CHUNK: usize = 500;
+/// How many records one question names, and how many one answer of a list holds: some 2 KiB each.
+const PAGE: usize = 200;
 
 /// Which services share the nodes.
 #[derive(Debug, Clone)]
@@ -82,21 +82,42 @@ impl Inventory {
 #[async_trait]
 impl ports::Inventory for Inventory {
     async fn records_of_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Record>> {
-        let list = self
-            .conductor
-            .read_list(context, "ComputeNodeList", "get_all_by_host", json!([self.options.host]), json!({}))
-            .await;
-        match list {
-            Ok(list) => Ok(records(list)),
-            Err(error) if error.is("ComputeHostNotFound") => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+        // Nova lists the records of a host only all at once, in an answer that grows with the nodes; those of the whole cell
+        // it gives in pages.
+        let mut found = Vec::new();
+        let mut marker = Value::Null;
+        let mut is_second_try = false;
+        loop {
+            let kwargs = json!({"limit": PAGE, "marker": marker});
+            let page = self
+                .conductor
+                .read_list(context, "ComputeNodeList", "get_by_pagination", json!([]), kwargs)
+                .await;
+            let mut page = match page {
+                Ok(page) => page,
+                // The last record of the page before is gone meanwhile.
+                Err(error) if error.is("MarkerNotFound") && !is_second_try => {
+                    is_second_try = true;
+                    found.clear();
+                    marker = Value::Null;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let is_last = page.len() < PAGE;
+            marker = page.last().and_then(|last| last.get("id")).cloned().unwrap_or_default();
+            page.retain(|record| record.str("host") == Some(&self.options.host));
+            found.extend(records(page));
+            if is_last {
+                return Ok(found);
+            }
         }
     }
 
     async fn records_of(&self, context: &RequestContext, nodes: &[NodeId]) -> ports::Result<Vec<Record>> {
         let context = context.with_read_deleted(ReadDeleted::Yes);
         let mut found = Vec::with_capacity(nodes.len());
-        for chunk in nodes.chunks(CHUNK) {
+        for chunk in nodes.chunks(PAGE) {
             let ids: Vec<String> = chunk.iter().map(ToString::to_string).collect();
             let list = self
                 .conductor
@@ -153,14 +174,12 @@ impl ports::Inventory for Inventory {
         }
     }
 
-    async fn destroy_record(&self, context: &RequestContext, record: &Record) -> ports::Result<()> {
+    async fn destroy_record(&self, context: &RequestContext, id: i64, node: NodeId) -> ports::Result<()> {
         let mut primitive = object("ComputeNode");
-        primitive.insert("id", record.id);
-        primitive.insert("uuid", record.node.to_string());
-        if let Some(host) = &record.host {
-            // The record goes only while it is still this host's.
-            primitive.insert("host", host.as_str());
-        }
+        primitive.insert("id", id);
+        primitive.insert("uuid", node.to_string());
+        // The record goes only while it is still this host's.
+        primitive.insert("host", self.options.host.as_str());
         match self.conductor.act(context, primitive, "destroy", json!({}), Repeat::Freely).await {
             Ok(_) => Ok(()),
             Err(error) if error.is("ComputeHostNotFound") => Ok(()),

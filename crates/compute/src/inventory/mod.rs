@@ -1,6 +1,7 @@
 //! The control plane's picture of the machines: what is wanted (from Ironic's list) against what is known (what was last
 //! written), and only the difference is sent.
 
+mod fingerprint;
 mod known;
 mod picture;
 mod provider_config;

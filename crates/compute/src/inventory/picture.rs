@@ -6,14 +6,25 @@ use driver::NodeId;
 use openstack::ironic::{Node, ProvisionState};
 use tokio::time::Instant;
 
-use crate::ports::{KnownProvider, ProviderHead, Record};
+use super::fingerprint::Fingerprint;
+use crate::ports::{KnownProvider, ProviderHead};
+
+/// What is known of a compute node record.
+#[derive(Debug)]
+pub struct KnownRecord {
+    /// The control plane's number of the record.
+    pub id: i64,
+    /// It is this host's, and not deleted.
+    pub is_own: bool,
+    pub fields: Fingerprint,
+}
 
 /// One machine that is ours.
 #[derive(Debug, Default)]
 struct Machine {
     /// Its provision state as last seen, and when the look began that saw it.
     seen: Option<(ProvisionState, Instant)>,
-    record: Option<Record>,
+    record: Option<KnownRecord>,
     provider: Option<KnownProvider>,
     /// Placement has a provider of which we know nothing.
     provider_exists: bool,
@@ -27,6 +38,9 @@ struct Machine {
 #[derive(Debug, Default)]
 pub struct Picture {
     machines: HashMap<NodeId, Machine>,
+    /// What is known of Placement was held against its own list. Before that it is what a file says, which may be older
+    /// than the last write of the process that made it.
+    compared: bool,
 }
 
 impl Picture {
@@ -36,7 +50,7 @@ impl Picture {
             .into_iter()
             .map(|(node, provider)| (node, Machine { provider: Some(provider), ..Machine::default() }))
             .collect();
-        Self { machines }
+        Self { machines, compared: false }
     }
 
     /// Takes what a look that began then saw of a node; `false`: a later one saw it already.
@@ -49,22 +63,21 @@ impl Picture {
         true
     }
 
-    pub fn record(&self, node: NodeId) -> Option<&Record> {
+    pub fn record(&self, node: NodeId) -> Option<&KnownRecord> {
         self.machines.get(&node)?.record.as_ref()
     }
 
-    pub fn set_record(&mut self, record: Record) {
-        let machine = self.machines.entry(record.node).or_default();
-        machine.record = Some(record);
+    pub fn set_record(&mut self, node: NodeId, record: KnownRecord) {
+        self.machines.entry(node).or_default().record = Some(record);
     }
 
     /// Replaces every record by those of a fresh list.
-    pub fn set_records(&mut self, records: Vec<Record>) {
+    pub fn set_records(&mut self, records: impl Iterator<Item = (NodeId, KnownRecord)>) {
         for machine in self.machines.values_mut() {
             machine.record = None;
         }
-        for record in records {
-            self.set_record(record);
+        for (node, record) in records {
+            self.set_record(node, record);
         }
     }
 
@@ -73,10 +86,13 @@ impl Picture {
         self.machines.iter().filter(|(_, m)| m.record.is_some()).map(|(node, _)| *node).collect()
     }
 
+    /// What is known of a node's provider, and whether there is one as far as we know.
     pub fn provider(&self, node: NodeId) -> (Option<KnownProvider>, bool) {
-        self.machines
-            .get(&node)
-            .map_or((None, false), |machine| (machine.provider.clone(), machine.provider_exists))
+        match self.machines.get(&node) {
+            Some(machine) if self.compared => (machine.provider.clone(), machine.provider_exists),
+            Some(machine) => (None, machine.provider_exists || machine.provider.is_some()),
+            None => (None, false),
+        }
     }
 
     pub fn set_provider(&mut self, node: NodeId, provider: Option<KnownProvider>) {
@@ -101,6 +117,7 @@ impl Picture {
     /// Compares what is known with Placement's list: a provider whose generation moved on, or that is gone, is no
     /// longer known. Answers how many were forgotten.
     pub fn compare(&mut self, heads: &HashMap<NodeId, ProviderHead>) -> usize {
+        self.compared = true;
         let mut forgotten = 0;
         for (node, machine) in &mut self.machines {
             let head = heads.get(node);
@@ -171,6 +188,15 @@ mod tests {
         let id = node().uuid;
         let mut picture = Picture::new(HashMap::from([(id, known(4))]));
         assert_eq!(picture.compare(&HashMap::from([(id, ProviderHead { generation: 4 })])), 0);
+        assert_eq!(picture.provider(id), (Some(known(4)), true));
+    }
+
+    #[test]
+    fn what_a_file_says_counts_only_once_it_was_compared() {
+        let id = node().uuid;
+        let mut picture = Picture::new(HashMap::from([(id, known(4))]));
+        assert_eq!(picture.provider(id), (None, true));
+        picture.compare(&HashMap::from([(id, ProviderHead { generation: 4 })]));
         assert_eq!(picture.provider(id), (Some(known(4)), true));
     }
 

@@ -225,15 +225,6 @@ fn text(value: Option<&Value>) -> Value {
     }
 }
 
-/// What differs between the record that is wanted and the one that is known.
-pub fn changed(wanted: &RecordFields, known: &RecordFields) -> RecordFields {
-    wanted
-        .iter()
-        .filter(|(name, value)| known.get(*name) != Some(value))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,13 +331,5 @@ mod tests {
             stats,
             json!({"failed_builds": "3", "cpu_arch": "x86_64", "a": "b", "g": "h", "uptime": null})
         );
-    }
-
-    #[test]
-    fn only_what_differs_is_written() {
-        let known = record(&node(), &Usage::default(), 0, &rules(), true);
-        assert!(changed(&record(&node(), &Usage::default(), 0, &rules(), false), &known).is_empty());
-        let more = record(&node(), &Usage { vcpus: 2, ..Usage::default() }, 0, &rules(), false);
-        assert_eq!(changed(&more, &known).into_keys().collect::<Vec<_>>(), ["vcpus_used"]);
     }
 }

@@ -29,7 +29,7 @@ pub struct Record {
 /// The compute node records.
 #[async_trait]
 pub trait Inventory: Send + Sync {
-    /// All records of this service's host.
+    /// All records of this service's host, without deleted ones.
     async fn records_of_this_host(&self, context: &RequestContext) -> Result<Vec<Record>>;
 
     /// The records of these nodes, whoever has them, deleted ones included; in bulk.
@@ -53,8 +53,8 @@ pub trait Inventory: Send + Sync {
         take: bool,
     ) -> Result<()>;
 
-    /// Removes the record of a node that is gone; `Err(Taken)` when another service has it now.
-    async fn destroy_record(&self, context: &RequestContext, record: &Record) -> Result<()>;
+    /// Removes this host's record of a node that is gone; `Err(Taken)` when another service has it now.
+    async fn destroy_record(&self, context: &RequestContext, id: i64, node: NodeId) -> Result<()>;
 
     /// The lower-cased hosts of the compute services that are up and share the nodes with us, and whether an operator
     /// disabled this one.

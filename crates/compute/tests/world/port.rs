@@ -249,10 +249,10 @@ impl Inventory for Port {
             .await
     }
 
-    async fn destroy_record(&self, _: &RequestContext, record: &Record) -> Result<()> {
+    async fn destroy_record(&self, _: &RequestContext, _: i64, node: NodeId) -> Result<()> {
         self.0
             .call("destroy_record", |t| {
-                t.records.remove(&record.node);
+                t.records.remove(&node);
                 Ok(())
             })
             .await

@@ -157,15 +157,11 @@ impl Tables {
                 let has_nodes = |row: &&Row| self.nodes.iter().any(|node| node["service_id"] == row["id"]);
                 list("ServiceList", "Service", self.services.iter().filter(has_nodes))
             }
-            ("ComputeNodeList", "get_all_by_host") => {
-                let mut rows = self.nodes.iter().filter(on_host).peekable();
-                if rows.peek().is_none() {
-                    return Err(raised(
-                        "ComputeHostNotFound",
-                        format!("Compute host {first} could not be found."),
-                    ));
-                }
-                list("ComputeNodeList", "ComputeNode", rows)
+            ("ComputeNodeList", "get_by_pagination") => {
+                let (marker, limit) = (kwargs["marker"].as_u64(), kwargs["limit"].as_u64().unwrap());
+                let after = |row: &&Row| row["id"].as_u64() > marker && row["deleted"] == false;
+                let page = self.nodes.iter().filter(after).take(usize::try_from(limit).unwrap());
+                list("ComputeNodeList", "ComputeNode", page)
             }
             ("ComputeNodeList", "get_all_by_uuids") => {
                 let ids = args[0].as_array().unwrap();

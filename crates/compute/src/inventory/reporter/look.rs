@@ -10,8 +10,11 @@ use openstack::ironic::{NODE_FIELDS, Node, NodeQuery};
 use oslo::context::RequestContext;
 use tokio::time::Instant;
 
+use super::audits::Audits;
 use super::{Error, Outcome, Reporter};
 use crate::instance::Instance;
+use crate::inventory::fingerprint::Fingerprint;
+use crate::inventory::picture::KnownRecord;
 use crate::inventory::{Ring, Usage};
 use crate::ports::{self, Record};
 
@@ -19,33 +22,35 @@ impl Reporter {
     /// One look: lists the nodes and the instances, and writes what differs from what is known.
     pub async fn look(&self, context: &RequestContext) -> Result<Outcome, Error> {
         let inner = &self.0;
-        let _one = inner.looking.lock().await;
+        let mut audits = inner.looking.lock().await;
         let began = Instant::now();
+        let scope = self.scope();
         let query = NodeQuery {
             fields: NODE_FIELDS,
-            conductor_group: self.scope().conductor_group,
+            conductor_group: scope.conductor_group.clone(),
             shard: inner.options.shard.clone(),
             ..NodeQuery::default()
         };
-        let nodes = inner.driver.nodes(&Caller::default(), &query).await?;
+        let mut nodes = inner.driver.nodes(&Caller::default(), &query).await?;
         let instances = inner.instances.on_this_host(context).await?;
         let (members, disabled) = inner.inventory.ring_members(context).await?;
         inner.disabled.store(disabled, Ordering::Relaxed);
 
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
-        let ours = self.ours(nodes, &instances, &members);
-        inner.absent.warn(&inner.options.providers, |node| ours.contains_key(&node));
-        self.audit(context, &ours).await?;
+        self.keep_ours(&mut nodes, &instances, &members);
+        let ours: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
+        inner.absent.warn(&inner.options.providers, |node| ours.contains(&node));
+        self.audit(context, &ours, members, &mut audits).await?;
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
-        self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
         let usage = usage_by_node(&instances);
-        let queue = Mutex::new(ours.values());
+        let queue = Mutex::new(nodes.into_iter());
         let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage, began));
         for (written, failed) in futures_util::future::join_all(writers).await {
             outcome.written += written;
             outcome.failed += failed;
         }
-        self.picture().keep_only(|node| ours.contains_key(&node));
+        self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
+        self.picture().keep_only(|node| ours.contains(&node));
         self.show_states();
         if outcome.written + outcome.removed > 0 {
             inner.changed.notify_one();
@@ -88,26 +93,34 @@ impl Reporter {
     /// The number of a node's record if it is ours; one that was not looked at yet is read.
     async fn own_record(&self, context: &RequestContext, node: NodeId) -> ports::Result<Option<i64>> {
         if self.picture().record(node).is_none() {
-            for record in self.0.inventory.records_of(context, &[node]).await? {
-                let mut picture = self.picture();
-                picture.set_record(record);
-                picture.assume_provider(node);
-            }
+            self.adopt(self.0.inventory.records_of(context, &[node]).await?);
         }
         let picture = self.picture();
-        Ok(picture.record(node).filter(|record| self.is_own(record)).map(|record| record.id))
+        Ok(picture.record(node).filter(|record| record.is_own).map(|record| record.id))
     }
 
-    pub(super) fn is_own(&self, record: &Record) -> bool {
-        !record.deleted && record.host.as_deref() == Some(self.0.options.host.as_str())
+    /// Takes records that were looked up by their nodes, whoever has them: the write of a node that is ours takes them over.
+    fn adopt(&self, records: Vec<Record>) {
+        let mut picture = self.picture();
+        for record in records {
+            let node = record.node;
+            picture.set_record(node, self.known(&record));
+            picture.assume_provider(node);
+        }
+    }
+
+    fn known(&self, record: &Record) -> KnownRecord {
+        let is_own = !record.deleted && record.host.as_deref() == Some(self.0.options.host.as_str());
+        KnownRecord { id: record.id, is_own, fields: Fingerprint::of(&record.fields) }
     }
 
     /// Whether Placement was told that nobody may book the node.
     pub fn is_reserved(&self, node: NodeId) -> bool {
         let (known, _) = self.picture().provider(node);
         known.is_some_and(|provider| {
-            let mut stocks = provider.inventory.values();
-            stocks.any(|stock| stock.total == 1 && stock.reserved == 1)
+            // An operator may have added other classes to the node's own.
+            let mut machines = provider.inventory.values().filter(|stock| stock.total == 1).peekable();
+            machines.peek().is_some() && machines.all(|stock| stock.reserved == 1)
         })
     }
 
@@ -121,63 +134,58 @@ impl Reporter {
         self.0.disabled.store(disabled, Ordering::Relaxed);
     }
 
-    /// The nodes that are ours: those of our instances, and the free ones that the ring gives us.
-    fn ours(
-        &self,
-        nodes: Vec<Node>,
-        instances: &[Instance],
-        members: &BTreeSet<String>,
-    ) -> HashMap<NodeId, Node> {
+    /// Keeps the nodes that are ours: those of our instances, and the free ones that the ring gives us.
+    fn keep_ours(&self, nodes: &mut Vec<Node>, instances: &[Instance], members: &BTreeSet<String>) {
         let own: HashSet<uuid::Uuid> = instances.iter().map(|instance| instance.id.0).collect();
         let host = self.0.options.host.to_lowercase();
         let ring = Ring::new(members);
-        nodes
-            .into_iter()
-            .filter(|node| match node.instance_uuid {
-                Some(instance) => own.contains(&instance),
-                None => ring.host(node.uuid) == Some(host.as_str()),
-            })
-            .map(|node| (node.uuid, node))
-            .collect()
+        nodes.retain(|node| match node.instance_uuid {
+            Some(instance) => own.contains(&instance),
+            None => ring.host(node.uuid) == Some(host.as_str()),
+        });
     }
 
     /// Holds what is known against the control plane's own lists, when it is time; adopts records of nodes that are
     /// new to us.
-    async fn audit(&self, context: &RequestContext, ours: &HashMap<NodeId, Node>) -> Result<(), Error> {
-        let audit_interval = self.scope().audit_interval;
-        let due = {
-            let last = self.0.last_audit.lock().unwrap_or_else(PoisonError::into_inner);
-            match (*last, audit_interval) {
-                (None, _) => true,
-                (Some(last), Some(interval)) => last.elapsed() >= interval,
-                (Some(_), None) => false,
+    async fn audit(
+        &self,
+        context: &RequestContext,
+        ours: &HashSet<NodeId>,
+        members: BTreeSet<String>,
+        audits: &mut Audits,
+    ) -> Result<(), Error> {
+        let interval = self.scope().audit_interval;
+        if audits.records_are_due(interval, members) {
+            match self.0.inventory.records_of_this_host(context).await {
+                Ok(records) => {
+                    let records = records.iter().map(|record| (record.node, self.known(record)));
+                    self.picture().set_records(records);
+                    audits.records = Some(Instant::now());
+                }
+                Err(error) => audits.records_failed(error)?,
             }
-        };
-        if due {
-            let records = self.0.inventory.records_of_this_host(context).await?;
-            let heads = self.0.placement.heads().await?;
-            let mut picture = self.picture();
-            picture.set_records(records);
-            let heads = heads.into_iter().filter(|(node, _)| ours.contains_key(node)).collect();
-            let forgotten = picture.compare(&heads);
-            tracing::debug!(
-                providers = heads.len(),
-                forgotten,
-                "what is known was held against the control plane"
-            );
-            *self.0.last_audit.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        if audits.providers_are_due(interval) {
+            match self.0.placement.heads().await {
+                Ok(mut heads) => {
+                    heads.retain(|node, _| ours.contains(node));
+                    let forgotten = self.picture().compare(&heads);
+                    tracing::debug!(
+                        providers = heads.len(),
+                        forgotten,
+                        "what is known was held against Placement"
+                    );
+                    audits.providers = Some(Instant::now());
+                }
+                Err(error) => audits.providers_failed(error)?,
+            }
         }
         let strangers: Vec<NodeId> = {
             let picture = self.picture();
-            ours.keys().copied().filter(|node| picture.record(*node).is_none()).collect()
+            ours.iter().copied().filter(|node| picture.record(*node).is_none()).collect()
         };
         if !strangers.is_empty() {
-            // Found with another host or deleted: kept as they are; the write of the node takes them over.
-            let records = self.0.inventory.records_of(context, &strangers).await?;
-            let mut picture = self.picture();
-            for record in records {
-                picture.set_record(record);
-            }
+            self.adopt(self.0.inventory.records_of(context, &strangers).await?);
         }
         Ok(())
     }

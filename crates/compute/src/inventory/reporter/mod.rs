@@ -1,7 +1,9 @@
 //! Keeps the picture true: when it is looked at, and who may ask for it.
 //!
-//! `look` reads and compares, `write` sends the differences.
+//! `look` reads and compares, `write` sends the differences, `audits` says when what is known is held against the control
+//! plane's own lists.
 
+mod audits;
 mod look;
 mod write;
 
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::audits::Audits;
 use super::Rules;
 use super::known::KnownFile;
 use super::picture::Picture;
@@ -57,8 +60,8 @@ pub struct Options {
 pub struct Scope {
     /// `[ironic] conductor_group`; the empty string is the default group.
     pub conductor_group: Option<String>,
-    /// `[compute] resource_provider_association_refresh`: how often what is known is held against the control
-    /// plane's own lists. `None`: only at the start.
+    /// `[compute] resource_provider_association_refresh`: how often what is known is held against Placement's own list.
+    /// `None`: only at the start.
     pub audit_interval: Option<Duration>,
 }
 
@@ -78,11 +81,10 @@ struct Inner {
     busy: Locks<NodeId>,
     disabled: AtomicBool,
     scope: Mutex<Scope>,
-    last_audit: Mutex<Option<Instant>>,
     absent: Absent,
     freed: (mpsc::UnboundedSender<NodeId>, Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>),
     /// One look at a time.
-    looking: tokio::sync::Mutex<()>,
+    looking: tokio::sync::Mutex<Audits>,
     /// What is known changed and should be recorded.
     changed: Notify,
     /// Provision states that the metric last had.
@@ -144,7 +146,6 @@ impl Reporter {
             file,
             busy: Locks::default(),
             disabled: false.into(),
-            last_audit: Mutex::new(None),
             absent: Absent::default(),
             freed: (freed, Mutex::new(Some(nodes))),
             looking: tokio::sync::Mutex::default(),
@@ -199,10 +200,15 @@ impl Reporter {
                 Err(_) => break None,
             }
         };
-        if settled.is_some()
-            && let Err(error) = self.look_at(&RequestContext::admin(), node, None).await
-        {
-            tracing::debug!(%node, %error, "the freed node could not be reported at once; the next period will");
+        if settled.is_none() {
+            return;
+        }
+        while let Err(error) = self.look_at(&RequestContext::admin(), node, None).await {
+            tracing::debug!(%node, %error, "the freed node could not be reported at once");
+            if !error.is_transient() {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -252,15 +258,15 @@ impl Reporter {
             Ok(Outcome { nodes, written, failed, removed }) => {
                 let seconds = started.elapsed().as_secs_f64();
                 metrics::histogram!("bessemer_report_seconds").record(seconds);
-                if failed == 0 {
-                    metrics::gauge!("bessemer_last_good_report_timestamp_seconds").set(unix_now());
-                }
+                metrics::gauge!("bessemer_last_good_report_timestamp_seconds").set(unix_now());
+                #[allow(clippy::cast_precision_loss)] // a count of machines
+                metrics::gauge!("bessemer_nodes_not_reported").set(failed as f64);
                 if written + failed + removed > 0 {
                     tracing::info!(nodes, written, failed, removed, seconds, "nodes reported");
                 } else {
                     tracing::debug!(nodes, seconds, "nodes compared; nothing to report");
                 }
-                failed == 0
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "nodes not reported; the next period tries again");
