@@ -26,6 +26,10 @@ pub use versions::{manifest, version_of};
 /// Classes of failures that go away by themselves: the conductor's database was not there for a moment.
 const TRANSIENT: [&str; 3] = ["DBConnectionError", "DBDeadlock", "CantStartEngineError"];
 
+/// Classes of failures of a save that compares and sets.
+const OTHER_STATE: [&str; 3] =
+    ["UnexpectedTaskStateError", "UnexpectedDeletingTaskStateError", "UnexpectedVMStateError"];
+
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -74,13 +78,18 @@ impl Error {
             ports::Error::InstanceGone(instance)
         } else if self.is("UnexpectedDeletingTaskStateError") {
             ports::Error::Deleting(text)
-        } else if self.is("UnexpectedTaskStateError") || self.is("UnexpectedVMStateError") {
+        } else if self.is_other_state() {
             ports::Error::UnexpectedTask(text)
         } else if self.is_transient() {
             ports::Error::Unavailable(text)
         } else {
             ports::Error::Broken(text)
         }
+    }
+
+    /// Whether the instance was not in the state in which the change expects it.
+    pub fn is_other_state(&self) -> bool {
+        OTHER_STATE.iter().any(|class| self.is(class))
     }
 
     /// Whether the same call may well succeed in a while.

@@ -48,13 +48,17 @@ impl Instances {
     }
 
     /// Saves a change. A call that was never answered is settled by reading the record: it was done, or it is done again.
+    ///
+    /// So is one that found the instance in another state than it expects: that may be this very change, of which an
+    /// earlier copy was done after we gave up waiting for it, or which the broker has twice.
     async fn save(
         &self,
         context: &RequestContext,
-        id: InstanceId,
+        before: &Instance,
         change: &Object,
         expect: &Expect,
     ) -> ports::Result<Map<String, Value>> {
+        let id = before.id;
         let mut pause = Pause::new(Instant::now() + self.conductor.options().patience);
         loop {
             let saved = self
@@ -65,14 +69,18 @@ impl Instances {
                 Ok(acted) => return Ok(save::columns(acted.updates)),
                 Err(error) => error,
             };
-            if !error.is_transient() || !pause.wait().await {
+            let is_final = error.is_other_state();
+            if !is_final && (!error.is_transient() || !pause.wait().await) {
                 return Err(error.about(id));
             }
             warn!(instance = %id, %error, "looking whether the change was saved");
             let now = self.record(context, id, &["system_metadata"]).await?;
             let now = now.ok_or(ports::Error::InstanceGone(id))?;
-            if save::is_done(change, &now) {
+            if save::is_done(change, before, &now) {
                 return Ok(now.data().clone());
+            }
+            if is_final {
+                return Err(error.about(id));
             }
         }
     }
@@ -157,7 +165,7 @@ impl ports::Instances for Instances {
         let Some(change) = save::primitive(instance, &update, OffsetDateTime::now_utc()) else {
             return Ok(());
         };
-        let columns = self.save(context, instance.id, &change, &expect).await?;
+        let columns = self.save(context, instance, &change, &expect).await?;
         // The answer leaves out what it has in common with the change.
         parse::absorb(instance, change.data());
         parse::absorb(instance, &columns);

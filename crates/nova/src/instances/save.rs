@@ -79,13 +79,19 @@ pub fn expected(expect: &Expect) -> Value {
     }
 }
 
-/// Whether the instance is as the change would make it. Asked when a save was sent and never answered: it tells one
-/// that was done from one that was lost. Times are left out, they are those of the try.
-pub fn is_done(change: &Object, now: &Object) -> bool {
+/// Whether the instance is as the change would make it. Asked when a save was sent and never answered, or found another
+/// state than it expects: it tells one that was done from one that was not. Times are left out, they are those of the
+/// try. So is the task where the change brings the instance into another state: the user may have begun the next task.
+pub fn is_done(change: &Object, before: &Instance, now: &Object) -> bool {
+    let moves = change.get("vm_state").is_some_and(|state| *state != json!(before.vm_state));
     change
         .changes()
         .iter()
-        .filter(|field| !matches!(field.as_str(), "launched_at" | "terminated_at"))
+        .filter(|field| match field.as_str() {
+            "launched_at" | "terminated_at" => false,
+            "task_state" => !moves,
+            _ => true,
+        })
         .all(|field| change.get(field) == now.get(field))
 }
 

@@ -81,6 +81,55 @@ async fn a_save_that_was_lost_is_done_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_save_that_was_done_late_and_then_a_second_time_is_done() {
+    let script = Script::default()
+        .then(Err(CallError::Timeout))
+        .then(Ok(record("block_device_mapping")))
+        .then(raised("UnexpectedTaskStateError"))
+        .then(Ok(record("spawning")));
+    let (update, expect) = spawning();
+    let mut instance = testing::instance();
+    instances(&script).update(&RequestContext::admin(), &mut instance, update, expect).await.unwrap();
+    assert_eq!(instance.task_state, Some(TaskState::Spawning));
+    assert_eq!(
+        script.names(),
+        ["Instance.save", "Instance.get_by_uuid", "Instance.save", "Instance.get_by_uuid"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_save_that_finds_the_task_of_another_is_refused() {
+    let script = Script::default().then(raised("UnexpectedTaskStateError")).then(Ok(record("powering-off")));
+    let (update, expect) = spawning();
+    let mut instance = testing::instance();
+    let error = instances(&script).update(&RequestContext::admin(), &mut instance, update, expect).await;
+    assert!(matches!(error, Err(ports::Error::UnexpectedTask(_))), "{error:?}");
+    assert_eq!(script.names(), ["Instance.save", "Instance.get_by_uuid"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_saved_active_is_active_whatever_the_user_began_meanwhile() {
+    for (class, task) in
+        [("UnexpectedTaskStateError", "powering-off"), ("UnexpectedDeletingTaskStateError", "deleting")]
+    {
+        let mut active = record(task);
+        active["nova_object.data"]["vm_state"] = json!("active");
+        let script = Script::default().then(raised(class)).then(Ok(active));
+        let update = InstanceUpdate {
+            vm_state: Some(VmState::Active),
+            task_state: Some(None),
+            launched_now: true,
+            ..InstanceUpdate::default()
+        };
+        let mut instance = testing::instance();
+        let expect = Expect::Task(vec![Some(TaskState::Spawning)]);
+        instances(&script).update(&RequestContext::admin(), &mut instance, update, expect).await.unwrap();
+        assert_eq!(instance.vm_state, VmState::Active);
+        assert_eq!(json!(instance.task_state), json!(task));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_save_raises_says_what_became_of_the_instance() {
     for (class, expected) in [
         ("InstanceNotFound", "gone"),
@@ -88,7 +137,7 @@ async fn what_a_save_raises_says_what_became_of_the_instance() {
         ("UnexpectedTaskStateError", "other task"),
         ("ObjectActionError", "unavailable"),
     ] {
-        let script = Script::default().then(raised(class));
+        let script = Script::default().then(raised(class)).then(Ok(record("deleting")));
         let (update, expect) = spawning();
         let mut instance = testing::instance();
         let error = instances(&script).update(&RequestContext::admin(), &mut instance, update, expect).await;

@@ -109,7 +109,8 @@ impl Client {
     }
 
     /// Calls a method and waits for its result. Until the broker confirms the request it is published again after a lost
-    /// connection, with the same `_unique_id`, by which the server drops a second copy.
+    /// connection, with the same `_unique_id`. One worker of a server drops a second copy by it; another one does not know
+    /// it: a request may be done twice, and a caller to whom that matters looks what was done.
     pub async fn call(
         &self,
         context: &RequestContext,

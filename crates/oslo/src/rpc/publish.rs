@@ -81,7 +81,8 @@ impl Default for Publishers {
 }
 
 /// Publishes until the message is in its queue, over as many connections as it takes, until the deadline.
-/// A message may arrive twice when a confirmation was lost; receivers drop the second by its `_unique_id`.
+/// A message may arrive twice when a confirmation was lost. A receiver drops the second by its `_unique_id`, but only if it
+/// got the first too: of several workers at one queue each knows its own messages (`_drivers/amqpdriver.py`).
 pub(super) async fn publish(
     link: &Link,
     message: &Outgoing,
