@@ -8,7 +8,7 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
-use compute::instance::VmState;
+use compute::instance::{TaskState, VmState};
 use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
@@ -197,4 +197,32 @@ async fn a_build_that_went_on_elsewhere_is_left_alone_by_a_restart() {
     drop(tables);
     assert_eq!(world.sim.node(nodes[1].0).provision_state, State::Active);
     nothing_is_journalled(state.path());
+}
+
+#[tokio::test]
+async fn a_start_ends_the_tasks_that_nobody_works_on() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    let tasks = [
+        (TaskState::PoweringOff, VmState::Active),
+        (TaskState::Other("image_snapshot_pending".into()), VmState::Active),
+        (TaskState::Other("rebuilding".into()), VmState::Error),
+        (TaskState::Other("rebuild_spawning".into()), VmState::Error),
+    ];
+    for (number, (task, _)) in (1..).zip(&tasks) {
+        let id = server(&world, number, nodes[0], true).instance.id;
+        let mut tables = world.tables();
+        let instance = tables.instances.get_mut(&id).unwrap();
+        instance.host = Some(world::HOST.to_owned());
+        (instance.vm_state, instance.task_state) = (VmState::Active, Some(task.clone()));
+    }
+    start_again(&world, state.path()).await;
+    start_again(&world, state.path()).await;
+    let tables = world.tables();
+    for (number, (task, vm_state)) in (1..).zip(&tasks) {
+        let instance = &tables.instances[&InstanceId(uuid::Uuid::from_u128(number))];
+        assert_eq!((&instance.vm_state, &instance.task_state), (vm_state, &None), "{task:?}");
+        let faults: Vec<_> = tables.faults.iter().filter(|(id, _)| *id == instance.id).collect();
+        assert_eq!(faults.len(), 1, "{task:?}: {faults:?}");
+    }
 }

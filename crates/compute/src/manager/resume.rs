@@ -4,6 +4,7 @@ use std::io;
 
 use driver::InstanceId;
 use oslo::context::RequestContext;
+use serde_json::json;
 
 use super::{Manager, RETRY, Start};
 use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
@@ -24,7 +25,7 @@ impl Manager {
     ///
     /// An instance of ours that is being deleted and is not in the journal (the request was lost with the process that
     /// took it) is deleted all the same; one that is being built and is not in it (stock nova-compute built it) cannot be
-    /// taken up, because its request is lost: it fails, as it does with stock.
+    /// taken up, because its request is lost: it fails, as it does with stock. Any other task is ended.
     ///
     /// A journal that cannot be read is an error: a start without it would fail what it holds.
     pub fn resume(&self) -> io::Result<()> {
@@ -88,8 +89,8 @@ impl Manager {
             let id = instance.id;
             if is_ending {
                 self.take_up_delete(&context, instance);
-            } else if is_building(&instance) && !journalled.builds.contains(&id) && !self.is_at_work(id) {
-                self.give_up_build(&context, instance).await;
+            } else if !journalled.builds.contains(&id) && !self.is_at_work(id) {
+                self.give_up(&context, instance).await;
             }
         }
     }
@@ -102,26 +103,49 @@ impl Manager {
         self.start_delete(super::delete_work(&request), request, Start::Resumed);
     }
 
-    async fn give_up_build(&self, context: &RequestContext, mut instance: Instance) {
-        let message =
-            "The compute service was restarted, and the request for this server is not in its journal.";
+    /// Gives up what nobody works on: whoever took the request, stock nova-compute or we who refuse it, did not live to end
+    /// it, and the API allows no other as long as the task stands. What a rebuild that was cut off left on the disk is not
+    /// known: the server is in error, as with stock (`nova/compute/manager.py`, `_init_instance`).
+    async fn give_up(&self, context: &RequestContext, instance: Instance) {
+        let task = instance.task_state.clone();
+        if is_building(&instance) {
+            let message =
+                "The compute service was restarted, and the request for this server is not in its journal.";
+            self.set_back(context, instance, Some(VmState::Error), message).await;
+        } else if let Some(task) = task {
+            let message = format!(
+                "The compute service was restarted while the task of this server was {}, and cannot go on with it.",
+                json!(task)
+            );
+            let vm_state = is_rebuild(&task).then_some(VmState::Error);
+            self.set_back(context, instance, vm_state, &message).await;
+        }
+    }
+
+    /// Takes the task off an instance, if it is as it was seen, and says why in a fault.
+    async fn set_back(
+        &self,
+        context: &RequestContext,
+        mut instance: Instance,
+        vm_state: Option<VmState>,
+        message: &str,
+    ) {
         let instances = &self.0.ports.instances;
         let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
-        let update = InstanceUpdate {
-            vm_state: Some(VmState::Error),
-            task_state: Some(None),
-            ..InstanceUpdate::default()
-        };
+        let update = InstanceUpdate { vm_state, task_state: Some(None), ..InstanceUpdate::default() };
         let id = instance.id;
-        // Only as it was seen: it may have been built meanwhile.
+        // Only as it was seen: the work on it may have ended, or begun, meanwhile.
         let seen = Expect::Task(vec![instance.task_state.clone()]);
+        let is_same = |now: Instance| {
+            !now.deleted && now.vm_state == instance.vm_state && now.task_state == instance.task_state
+        };
         let now = instances.get(context, id).await.ok().flatten();
-        if self.is_at_work(id) || now.is_none_or(|now| !is_building(&now)) {
+        if self.is_at_work(id) || !now.is_some_and(is_same) {
             return;
         }
         tracing::error!(instance = %id, "{message}");
         if let Err(error) = instances.update(context, &mut instance, update, seen).await {
-            tracing::error!(instance = %id, %error, "the instance could not be set to error");
+            tracing::error!(instance = %id, %error, "the task of the instance could not be ended");
             return;
         }
         if let Err(error) = instances.record_fault(context, id, &fault).await {
@@ -141,4 +165,12 @@ fn is_building(instance: &Instance) -> bool {
                     | TaskState::Spawning
             )
         )
+}
+
+fn is_rebuild(task: &TaskState) -> bool {
+    matches!(
+        task,
+        TaskState::Other(name)
+            if ["rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"].contains(&name.as_str())
+    )
 }
