@@ -52,7 +52,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The conductor raised this; its class says what to do.
-    #[error("{}", .0.message)]
+    #[error("{}", said(.0))]
     Raised(Failure),
     /// The broker took the call, but no answer came: it is not known whether it was done.
     #[error("nova-conductor did not answer {0} in time")]
@@ -389,6 +389,13 @@ pub(crate) fn arguments(value: Value) -> Map<String, Value> {
         Value::Object(map) => map,
         _ => Map::new(),
     }
+}
+
+/// What may be shown of a failure. Nova's own exceptions are written for others to read; one of a library may hold
+/// anything: oslo.db's holds the statement and its parameters, and among them the secrets of volume connections.
+fn said(failure: &Failure) -> &str {
+    let is_novas = failure.module == "nova.exception" && !failure.message.is_empty();
+    if is_novas { &failure.message } else { &failure.class }
 }
 
 fn named(what: &str, error: CallError) -> Error {

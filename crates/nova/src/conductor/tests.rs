@@ -37,6 +37,26 @@ async fn what_the_conductor_raises_is_not_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_message_of_a_failure_that_is_not_novas_own_is_shown_to_nobody() {
+    let sql = "(pymysql.err.DataError) [SQL: UPDATE block_device_mapping] [parameters: {'auth_password': 'canary'}]";
+    let wire = |class: &str, module: &str, message: &str| {
+        CallError::Remote(Failure::from_wire(
+            &json!({ "class": class, "module": module, "message": message }),
+        ))
+    };
+    let script = Script::default().then(Err(wire("DBDataError", "oslo_db.exception", sql))).then(Err(wire(
+        "InstanceNotFound_Remote",
+        "nova.exception_Remote",
+        "Instance u could not be found.",
+    )));
+    let error = read(&script).await.unwrap_err();
+    assert_eq!(error.to_string(), "DBDataError");
+    let error = ports::Error::from(error);
+    assert!(!format!("{error} {error:?}").contains("canary"));
+    assert_eq!(read(&script).await.unwrap_err().to_string(), "Instance u could not be found.");
+}
+
+#[tokio::test(start_paused = true)]
 async fn patience_ends() {
     let script = Script::default();
     let began = Instant::now();
