@@ -186,6 +186,10 @@ impl Undo for Fake {
     async fn keep_volume(&self, _: &RequestContext, _: Uuid) {
         self.log.note("keep volume");
     }
+
+    async fn restore_image(&self, _: &RequestContext, _: &Instance, image: &Value, metadata: &Value) {
+        self.log.note(format!("restore image {image} {metadata}"));
+    }
 }
 
 #[async_trait]

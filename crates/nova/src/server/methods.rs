@@ -88,6 +88,8 @@ pub enum Leftover {
     Detaching,
     /// Both volumes of a swap.
     Swap,
+    /// The new image in the server's record.
+    Rebuild,
 }
 
 const NOTHING: Record = Record { event: EventEnd::None, fault: false, revert: false };
@@ -105,7 +107,7 @@ const fn undo(reason: Reason, record: Record, leftover: Leftover) -> Route {
 
 /// The methods of the compute API, 6.5 and below.
 const METHODS: &[(&str, Route)] = {
-    use Leftover::{Attachment, Claim, Detaching, Image, Migration, Resize, Swap};
+    use Leftover::{Attachment, Claim, Detaching, Image, Migration, Rebuild, Resize, Swap};
     use Reason::{MovePreCheck, NotYet, Unsupported};
     &[
         ("build_and_run_instance", Route::Build),
@@ -119,7 +121,7 @@ const METHODS: &[(&str, Route)] = {
         ("stop_instance", refuse(NotYet, FULL)),
         ("start_instance", refuse(NotYet, FULL)),
         ("reboot_instance", refuse(NotYet, FULL)),
-        ("rebuild_instance", refuse(NotYet, FULL)),
+        ("rebuild_instance", undo(NotYet, FULL, Rebuild)),
         ("rescue_instance", refuse(NotYet, FULL)),
         ("unrescue_instance", refuse(NotYet, FULL)),
         ("soft_delete_instance", refuse(NotYet, FULL)),

@@ -8,6 +8,7 @@
 mod events;
 mod methods;
 mod outcome;
+mod rebuild;
 mod refuse;
 mod undo;
 mod worker;

@@ -164,6 +164,12 @@ pub async fn take_back(
                 undo.keep_volume(context, volume).await;
             }
         }
+        Leftover::Rebuild => {
+            if let Some(instance) = instance {
+                let (image, metadata) = (argument("orig_image_ref"), argument("orig_sys_metadata"));
+                undo.restore_image(context, instance, image, metadata).await;
+            }
+        }
         Leftover::Swap => {
             if let Some(volume) = id("old_volume_id") {
                 undo.keep_volume(context, volume).await;

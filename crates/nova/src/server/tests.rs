@@ -121,6 +121,19 @@ async fn a_refused_snapshot_takes_its_image_back() {
 }
 
 #[tokio::test]
+async fn a_refused_rebuild_gives_the_server_its_image_back_before_its_task_ends() {
+    let fake = Fake::default();
+    let mut args = testing::args(&testing::stop_message());
+    args.insert("recreate".into(), json!(false));
+    args.insert("orig_image_ref".into(), json!("old"));
+    args.insert("orig_sys_metadata".into(), json!({"image_base_image_ref": "old"}));
+    assert!(send(&fake, request("rebuild_instance", args)).await.is_err());
+    let lines = fake.log.lines();
+    assert_eq!(lines[1], r#"restore image "old" {"image_base_image_ref":"old"}"#);
+    assert_eq!(lines.last().unwrap(), "update vm=None task=Some(None)");
+}
+
+#[tokio::test]
 async fn a_live_migration_is_refused_before_it_begins_so_that_the_server_stays_as_it_is() {
     let fake = Fake::default();
     let args = testing::args(&testing::stop_message());
@@ -295,7 +308,7 @@ proptest! {
         names in prop::collection::vec(prop::sample::select(vec![
             "instance", "instances", "events", "bdms", "node", "image", "request_spec", "filter_properties",
             "injected_files", "requested_networks", "security_groups", "block_device_mapping", "migration",
-            "image_id", "image_ids", "bdm", "enabled", "tag", "volume_id", "recreate", "scheduled_node",
+            "image_id", "image_ids", "bdm", "orig_image_ref", "orig_sys_metadata", "enabled", "tag", "volume_id", "recreate", "scheduled_node",
         ]), 0..6),
         values in prop::collection::vec(anything(), 6),
     ) {

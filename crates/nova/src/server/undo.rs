@@ -1,7 +1,7 @@
 //! What the caller of a refused method prepared elsewhere, and its taking back: images, volumes, claims, migrations.
 
 use async_trait::async_trait;
-use compute::instance::BlockDevice;
+use compute::instance::{BlockDevice, Instance};
 use driver::{InstanceId, NodeId};
 use openstack::placement::{Allocations, is_concurrent_update};
 use openstack::{Caller, cinder, glance, placement};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::rebuild;
 use crate::conductor::{Conductor, Repeat};
 
 /// How often a claim is read again and written when somebody else wrote it meanwhile.
@@ -39,6 +40,15 @@ pub trait Undo: Send + Sync {
 
     /// A volume that was to be detached stays attached.
     async fn keep_volume(&self, context: &RequestContext, volume: Uuid);
+
+    /// Gives a server that is not rebuilt its image back, and the system metadata that came with it.
+    async fn restore_image(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        image: &Value,
+        metadata: &Value,
+    );
 }
 
 /// Takes back at Nova's conductor, Glance, Cinder and Placement.
@@ -100,6 +110,16 @@ impl Undo for Elsewhere {
         if let Err(error) = self.volumes.roll_detaching(&user(context), &volume.to_string()).await {
             warn!(%volume, %error, "a volume that stays attached is still marked as being detached");
         }
+    }
+
+    async fn restore_image(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        image: &Value,
+        metadata: &Value,
+    ) {
+        rebuild::restore(&self.conductor, context, instance, image, metadata).await;
     }
 }
 
