@@ -24,7 +24,7 @@ use tracing::warn;
 pub use versions::{manifest, version_of};
 
 /// Classes of failures that go away by themselves: the conductor's database was not there for a moment.
-const TRANSIENT: [&str; 3] = ["DBConnectionError", "DBDeadlock", "CantStartEngineError"];
+const TRANSIENT: [&str; 2] = ["DBConnectionError", "DBDeadlock"];
 
 /// Classes of failures of a save that compares and sets.
 const OTHER_STATE: [&str; 3] =

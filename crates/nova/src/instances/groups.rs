@@ -6,12 +6,31 @@ use compute::ports;
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use serde_json::{Value, json};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Repeat};
 
-/// Whether the group's policy allows the instance on this host. A group that is gone allows everything.
+/// Whether the group's policy allows the instance on this host. A group that is gone allows everything. One that the
+/// conductor cannot read allows nothing here, as in stock, where this node then fails the build.
 pub async fn check(
+    conductor: &Conductor,
+    context: &RequestContext,
+    host: &str,
+    instance: &Instance,
+    hint: &str,
+) -> ports::Result<()> {
+    match checked(conductor, context, host, instance, hint).await {
+        Err(ports::Error::Broken(error)) => {
+            // oslo.db raises CantStartEngineError where [api_database] has no connection.
+            warn!(instance = %instance.id, group = hint, error, "the server group cannot be checked; where the conductors of the cells have no [api_database], set [workarounds] disable_group_policy_check_upcall = true");
+            Err(refused(format!("The policy of server group {hint} could not be checked: {error}")))
+        }
+        checked => checked,
+    }
+}
+
+async fn checked(
     conductor: &Conductor,
     context: &RequestContext,
     host: &str,
@@ -68,10 +87,11 @@ fn limit(group: &Object) -> usize {
 }
 
 fn violation(policy: &str) -> ports::Error {
-    ports::Error::Refused {
-        class: "GroupAffinityViolation".into(),
-        message: format!("{policy} instance group policy was violated"),
-    }
+    refused(format!("{policy} instance group policy was violated"))
+}
+
+fn refused(message: String) -> ports::Error {
+    ports::Error::Refused { class: "GroupAffinityViolation".into(), message }
 }
 
 #[cfg(test)]

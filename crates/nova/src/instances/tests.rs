@@ -227,6 +227,20 @@ async fn a_full_host_violates_an_anti_affinity_group() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_group_that_the_conductor_cannot_read_sends_the_build_to_another_node() {
+    let script = Script::default().then(raised("CantStartEngineError"));
+    let checked =
+        instances(&script).check_group_policy(&RequestContext::admin(), &testing::instance(), "a-name").await;
+    assert!(matches!(checked, Err(ports::Error::Refused { .. })), "{checked:?}");
+    assert_eq!(script.sent().len(), 1);
+    // One that it cannot read now is another matter.
+    let away = instances(&Script::default())
+        .check_group_policy(&RequestContext::admin(), &testing::instance(), "a-name")
+        .await;
+    assert!(matches!(away, Err(ports::Error::Unavailable(_))), "{away:?}");
+}
+
 #[test]
 fn a_captured_build_is_read_whole() {
     let message = testing::build_message();
