@@ -94,6 +94,12 @@ impl Journal {
         .await
     }
 
+    /// Writes an entry, unless there is one: that one may say how the work has gone since.
+    pub async fn keep(&self, entry: Entry) -> io::Result<()> {
+        let path = self.folder.join(entry.work.file_name());
+        if blocking(move || path.try_exists()).await? { Ok(()) } else { self.write(entry).await }
+    }
+
     /// Erases an entry; one that is not there is no error.
     pub async fn erase(&self, work: &Work) -> io::Result<()> {
         let path = self.folder.join(work.file_name());
@@ -114,7 +120,7 @@ impl Journal {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("json") => match read(&path) {
                     Ok(entry) => entries.push(entry),
-                    Err(error) => self.set_aside(&path, &error),
+                    Err(error) => self.rename(&path, &error),
                 },
                 Some(durable::UNFINISHED) => durable::remove(&path)?,
                 _ => {}
@@ -123,7 +129,13 @@ impl Journal {
         Ok(entries)
     }
 
-    fn set_aside(&self, path: &Path, error: &io::Error) {
+    /// Sets an entry aside whose request cannot be read, for the operator, and names it in the log.
+    pub fn set_aside(&self, work: &Work) {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "it holds no request of this control plane");
+        self.rename(&self.folder.join(work.file_name()), &error);
+    }
+
+    fn rename(&self, path: &Path, error: &io::Error) {
         let aside = path.with_extension("unreadable");
         tracing::error!(path = %aside.display(), %error, "a journal entry cannot be read and is set aside; it may hold secrets: remove it when it has served");
         if let Err(error) = std::fs::rename(path, &aside) {
@@ -188,6 +200,16 @@ mod tests {
         let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!format!("{:?}", entry()).contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_there_is_kept_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        let verdict = Verdict { reason: "broken".to_owned(), reschedule: true, by_policy: false };
+        journal.keep(Entry { verdict: Some(verdict.clone()), ..entry() }).await.unwrap();
+        journal.keep(entry()).await.unwrap();
+        assert_eq!(journal.entries().unwrap()[0].verdict, Some(verdict));
     }
 
     #[tokio::test]

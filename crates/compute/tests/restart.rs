@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use compute::instance::{TaskState, VmState};
+use compute::request::{BuildRequest, DeleteRequest, Origin};
 use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
@@ -197,6 +198,86 @@ async fn a_build_that_went_on_elsewhere_is_left_alone_by_a_restart() {
     drop(tables);
     assert_eq!(world.sim.node(nodes[1].0).provision_state, State::Active);
     nothing_is_journalled(state.path());
+}
+
+#[tokio::test]
+async fn a_bug_ends_a_work_in_error_once_and_the_server_can_be_deleted() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    let process = Process::start(&world, state.path(), None);
+    let is_in_error = |why: &str| {
+        let tables = world.tables();
+        let instance = &tables.instances[&first()];
+        assert_eq!((&instance.vm_state, &instance.task_state), (&VmState::Error, &None), "{why}");
+        assert!(tables.faults.last().unwrap().1.contains("bug"), "{why}: {:?}", tables.faults);
+        drop(tables);
+        nothing_is_journalled(state.path());
+    };
+    world.panic_at("save_network");
+    let request = server(&world, 1, nodes[0], true);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.manager.drained().await;
+    is_in_error("after the build");
+    world.panic_at("destroy");
+    let request = delete(&world, first());
+    for last in [false, true] {
+        process.manager.admit_delete(&request).await.unwrap();
+        process.manager.delete(request.clone());
+        process.manager.drained().await;
+        if !last {
+            is_in_error("after the delete");
+            world.tables().faults.clear();
+        }
+    }
+    process.ended().await;
+    for node in &nodes {
+        world.sim.wait_for_state(node.0, State::Available).await;
+    }
+    is_gone(&world, first(), "deleted again");
+    nothing_is_journalled(state.path());
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    let request = server(&world, 1, nodes[0], true);
+    let journal = state.path().join("bessemer/journal");
+    let entry = || {
+        let file = std::fs::read_dir(&journal).unwrap().next().unwrap().unwrap();
+        std::fs::read_to_string(file.path()).unwrap()
+    };
+    let process = Process::start(&world, state.path(), None);
+    process.manager.admit_build(&request).await.unwrap();
+    let first_copy = entry();
+    let again = BuildRequest { origin: Origin("another".into()), ..request };
+    process.manager.admit_build(&again).await.unwrap();
+    assert_eq!(entry(), first_copy);
+    process.manager.resume().unwrap();
+    process.manager.admit_build(&again).await.unwrap();
+    process.manager.build(again);
+    process.ended().await;
+    is_active(&world, first(), "built once");
+    nothing_is_journalled(state.path());
+}
+
+#[tokio::test]
+async fn an_entry_whose_request_cannot_be_read_is_set_aside() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    let process = Process::start(&world, state.path(), None);
+    let stranger = Origin("of another control plane".into());
+    let build = BuildRequest { origin: stranger.clone(), ..server(&world, 1, nodes[0], true) };
+    process.manager.admit_build(&build).await.unwrap();
+    let delete = DeleteRequest { origin: stranger, ..delete(&world, first()) };
+    process.manager.admit_delete(&delete).await.unwrap();
+    process.ended().await;
+    start_again(&world, state.path()).await;
+    let files = std::fs::read_dir(state.path().join("bessemer/journal")).unwrap();
+    let names: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.iter().all(|name| name.extension().is_some_and(|kind| kind == "unreadable")), "{names:?}");
 }
 
 #[tokio::test]

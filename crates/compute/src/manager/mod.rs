@@ -1,16 +1,19 @@
 //! The compute manager: takes requests, runs each to its end, and takes up after a restart what was under way.
 
 mod events;
+mod give_up;
 mod resume;
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{Driver, InstanceId};
+use futures_util::FutureExt;
 use openstack::Caller;
 use oslo::context::RequestContext;
 use tokio::sync::Semaphore;
@@ -88,6 +91,8 @@ pub(crate) struct Inner {
     /// One writer an instance's network information.
     pub(crate) network_locks: Locks<InstanceId>,
     pub(crate) builds: Arc<Semaphore>,
+    /// One at a time takes a request into the journal or ends its work.
+    entries: Locks<Work>,
     running: Mutex<HashMap<Work, CancellationToken>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -108,6 +113,7 @@ impl Manager {
             locks: Locks::default(),
             network_locks: Locks::default(),
             builds: Arc::new(Semaphore::new(permits)),
+            entries: Locks::default(),
             running: Mutex::default(),
             tasks: TaskTracker::new(),
             shutdown,
@@ -124,8 +130,13 @@ impl Manager {
         self.admit(delete_work(request), request.origin.clone()).await
     }
 
+    /// A request that came again changes nothing of the work that it is about.
     async fn admit(&self, work: Work, origin: crate::request::Origin) -> io::Result<()> {
-        self.0.journal.write(Entry { work, origin, verdict: None }).await
+        let _alone = self.0.entries.lock(work.clone()).await;
+        if self.running().contains_key(&work) {
+            return Ok(());
+        }
+        self.0.journal.keep(Entry { work, origin, verdict: None }).await
     }
 
     /// Begins a build that was admitted and returns at once. One that runs already is not begun again.
@@ -162,7 +173,7 @@ impl Manager {
     {
         let cancel = CancellationToken::new();
         {
-            let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = self.running();
             if running.contains_key(&work) {
                 tracing::info!(
                     ?work,
@@ -173,7 +184,7 @@ impl Manager {
             running.insert(work.clone(), cancel.clone());
         }
         gauge(&work, 1.0);
-        let inner = self.0.clone();
+        let (manager, inner) = (self.clone(), self.0.clone());
         let place = inner.locks.line_up(work.instance());
         self.0.tasks.spawn(async move {
             let ended = tokio::select! {
@@ -181,18 +192,22 @@ impl Manager {
                 () = inner.shutdown.cancelled() => false,
                 () = settle(&inner, &work, place, start, cancel, run) => true,
             };
+            let _alone = inner.entries.lock(work.clone()).await;
             if ended && let Err(error) = inner.journal.erase(&work).await {
                 tracing::error!(?work, %error, "a journal entry could not be erased; the work will be looked at again at the next start");
             }
-            inner.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&work);
+            manager.running().remove(&work);
             gauge(&work, -1.0);
         });
     }
 
+    fn running(&self) -> MutexGuard<'_, HashMap<Work, CancellationToken>> {
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells the builds of an instance that it is not wanted any more.
     fn stop_builds(&self, id: InstanceId) {
-        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        for (work, cancel) in running.iter() {
+        for (work, cancel) in self.running().iter() {
             if matches!(work, Work::Build { instance, .. } if *instance == id) {
                 cancel.cancel();
             }
@@ -201,8 +216,7 @@ impl Manager {
 
     /// Whether a build or a delete of an instance is under way.
     fn is_at_work(&self, id: InstanceId) -> bool {
-        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.keys().any(|work| work.instance() == id)
+        self.running().keys().any(|work| work.instance() == id)
     }
 
     /// Takes what an operator said of this service (enabled or not) and tells Placement.
@@ -259,9 +273,10 @@ async fn settle<F>(
     loop {
         let turn = place.take().unwrap_or_else(|| inner.locks.line_up(work.instance()));
         let alone = turn.held().await;
-        match run(start, cancel.clone()).await {
-            End::Ended => return,
-            End::Unsettled(next) => start = next,
+        match AssertUnwindSafe(run(start, cancel.clone())).catch_unwind().await {
+            Ok(End::Ended) => return,
+            Ok(End::Unsettled(next)) => start = next,
+            Err(_) => return inner.give_up_after_panic(work).await,
         }
         drop(alone);
         tracing::warn!(?work, seconds = RETRY.as_secs(), "the work could not be ended; trying again");

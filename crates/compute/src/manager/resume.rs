@@ -6,10 +6,10 @@ use driver::InstanceId;
 use oslo::context::RequestContext;
 use serde_json::json;
 
+use super::give_up::{is_building, is_ending, is_rebuild};
 use super::{Manager, RETRY, Start};
-use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
+use crate::instance::{Instance, VmState};
 use crate::journal::Work;
-use crate::ports::Fault;
 use crate::request::{DeleteRequest, Origin};
 
 /// The instances whose requests the journal holds.
@@ -44,22 +44,20 @@ impl Manager {
             self.0.journal.entries()?.into_iter().partition(|entry| matches!(entry.work, Work::Build { .. }));
         // Builds first: a delete of the same instance waits until the build has left it.
         for entry in builds {
-            let instance = entry.work.instance();
             let Some(request) = self.0.ports.instances.decode_build(&entry.origin.0) else {
-                tracing::error!(%instance, "a journalled build cannot be read");
+                self.0.journal.set_aside(&entry.work);
                 continue;
             };
-            journalled.builds.push(instance);
+            journalled.builds.push(entry.work.instance());
             let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
             self.start_build(entry.work, request, start);
         }
         for entry in deletes {
-            let instance = entry.work.instance();
             let Some(request) = self.0.ports.instances.decode_delete(&entry.origin.0) else {
-                tracing::error!(%instance, "a journalled delete cannot be read");
+                self.0.journal.set_aside(&entry.work);
                 continue;
             };
-            journalled.deletes.push(instance);
+            journalled.deletes.push(entry.work.instance());
             self.start_delete(entry.work, request, Start::Resumed);
         }
         let (builds, deletes) = (journalled.builds.len(), journalled.deletes.len());
@@ -81,13 +79,11 @@ impl Manager {
             }
         };
         for instance in here {
-            let is_ending =
-                instance.task_state == Some(TaskState::Deleting) || instance.vm_state == VmState::Deleted;
             if journalled.deletes.contains(&instance.id) {
                 continue;
             }
             let id = instance.id;
-            if is_ending {
+            if is_ending(&instance) {
                 self.take_up_delete(&context, instance);
             } else if !journalled.builds.contains(&id) && !self.is_at_work(id) {
                 self.give_up(&context, instance).await;
@@ -111,66 +107,14 @@ impl Manager {
         if is_building(&instance) {
             let message =
                 "The compute service was restarted, and the request for this server is not in its journal.";
-            self.set_back(context, instance, Some(VmState::Error), message).await;
+            self.0.set_back(context, instance, Some(VmState::Error), message).await;
         } else if let Some(task) = task {
             let message = format!(
                 "The compute service was restarted while the task of this server was {}, and cannot go on with it.",
                 json!(task)
             );
             let vm_state = is_rebuild(&task).then_some(VmState::Error);
-            self.set_back(context, instance, vm_state, &message).await;
+            self.0.set_back(context, instance, vm_state, &message).await;
         }
     }
-
-    /// Takes the task off an instance, if it is as it was seen, and says why in a fault.
-    async fn set_back(
-        &self,
-        context: &RequestContext,
-        mut instance: Instance,
-        vm_state: Option<VmState>,
-        message: &str,
-    ) {
-        let instances = &self.0.ports.instances;
-        let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
-        let update = InstanceUpdate { vm_state, task_state: Some(None), ..InstanceUpdate::default() };
-        let id = instance.id;
-        // Only as it was seen: the work on it may have ended, or begun, meanwhile.
-        let seen = Expect::Task(vec![instance.task_state.clone()]);
-        let is_same = |now: Instance| {
-            !now.deleted && now.vm_state == instance.vm_state && now.task_state == instance.task_state
-        };
-        let now = instances.get(context, id).await.ok().flatten();
-        if self.is_at_work(id) || !now.is_some_and(is_same) {
-            return;
-        }
-        tracing::error!(instance = %id, "{message}");
-        if let Err(error) = instances.update(context, &mut instance, update, seen).await {
-            tracing::error!(instance = %id, %error, "the task of the instance could not be ended");
-            return;
-        }
-        if let Err(error) = instances.record_fault(context, id, &fault).await {
-            tracing::warn!(instance = %id, %error, "the fault could not be recorded");
-        }
-    }
-}
-
-fn is_building(instance: &Instance) -> bool {
-    instance.vm_state == VmState::Building
-        || matches!(
-            instance.task_state,
-            Some(
-                TaskState::Scheduling
-                    | TaskState::Networking
-                    | TaskState::BlockDeviceMapping
-                    | TaskState::Spawning
-            )
-        )
-}
-
-fn is_rebuild(task: &TaskState) -> bool {
-    matches!(
-        task,
-        TaskState::Other(name)
-            if ["rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"].contains(&name.as_str())
-    )
 }

@@ -60,6 +60,7 @@ pub struct World {
     made: Mutex<usize>,
     kill: Mutex<Option<(Kill, CancellationToken)>>,
     rescheduled: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+    bug: Mutex<Option<&'static str>>,
 }
 
 impl World {
@@ -70,6 +71,7 @@ impl World {
             made: Mutex::new(0),
             kill: Mutex::new(None),
             rescheduled: Mutex::new(None),
+            bug: Mutex::new(None),
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
@@ -94,6 +96,11 @@ impl World {
         *self.rescheduled.lock().unwrap() = Some(Box::new(act));
     }
 
+    /// Panics, once, when this call is made.
+    pub fn panic_at(&self, call: &'static str) {
+        *self.bug.lock().unwrap() = Some(call);
+    }
+
     /// Counts a call when it begins, and says whether the process dies here.
     fn dies(&self, begins: bool, after: bool) -> bool {
         let mut made = self.made.lock().unwrap();
@@ -114,6 +121,8 @@ impl World {
         if self.dies(true, false) {
             std::future::pending::<()>().await;
         }
+        let is_buggy = self.bug.lock().unwrap().take_if(|call| *call == name).is_some();
+        assert!(!is_buggy, "a bug at {name}");
         let result = {
             let mut tables = self.tables();
             *tables.calls.entry(name).or_default() += 1;
