@@ -203,6 +203,9 @@ impl Worker for Fake {
     }
 
     async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
+        if self.no_journal {
+            return Err(io::Error::other("Read-only file system"));
+        }
         self.log.note(format!("admit delete {}", request.instance.id));
         Ok(())
     }

@@ -2,7 +2,8 @@
 //! `compute-alt` alike.
 //!
 //! A build and a delete are kept in the journal before they are acknowledged ([`Endpoint::admit`]); from then on they
-//! are this service's to bring to an end. Everything else is done or refused at once. A request that cannot be read gets a
+//! are this service's to bring to an end. A delete that the journal does not take is begun all the same: its trace is the
+//! instance's task, which a start looks for. Everything else is done or refused at once. A request that cannot be read gets a
 //! failure, and, where its instance can be read, a fault that the user sees: nothing is lost in silence.
 
 mod events;
@@ -76,7 +77,10 @@ impl Endpoint {
             },
             _ => return,
         };
-        if let Err(error) = kept {
+        let Err(error) = kept else { return };
+        if request.method == request::TERMINATE {
+            error!(%error, "the delete cannot be journalled and is begun without; see [DEFAULT] state_path");
+        } else {
             error!(method = request.method, %error, "the request cannot be journalled and is refused");
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             refused
@@ -96,8 +100,7 @@ impl Endpoint {
     }
 
     async fn terminate(&self, request: &Request) -> Result<Value, Failure> {
-        match self.kept(request).and_then(|()| request::delete(&request.args, &request.context).map_err(text))
-        {
+        match request::delete(&request.args, &request.context).map_err(text) {
             Ok(delete) => {
                 self.ports.worker.delete(delete);
                 Ok(Value::Null)

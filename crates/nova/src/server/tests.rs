@@ -72,6 +72,14 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
 }
 
 #[tokio::test]
+async fn a_delete_that_the_journal_does_not_take_is_begun_all_the_same() {
+    let fake = Fake { no_journal: true, ..Fake::default() };
+    let args = testing::args(&testing::terminate_message());
+    assert_eq!(send(&fake, request("terminate_instance", args)).await, Ok(Value::Null));
+    assert_eq!(fake.log.lines(), [format!("delete {ID}")]);
+}
+
+#[tokio::test]
 async fn a_build_that_is_unreadable_but_for_its_instance_is_not_lost_in_silence() {
     let fake = Fake::default();
     let mut args = testing::build_args();
