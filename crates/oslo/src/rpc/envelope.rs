@@ -19,9 +19,14 @@ pub enum EnvelopeError {
     /// An envelope of another major version than 2.
     #[error("the envelope has version {0:?}; 2.x is understood")]
     Version(String),
-    /// Compressed in a way that is not understood, or damaged.
-    #[error("the body is compressed and cannot be unfolded")]
-    Compression,
+    /// Compressed in a way that is not understood (`kombu/compression.py` knows bzip2, lzma, brotli and zstd too).
+    #[error(
+        "the body is compressed as {0:?}, and only gzip is understood: set [oslo_messaging_rabbit] kombu_compression of its sender to gzip, or unset it"
+    )]
+    Compression(String),
+    /// Not the compressed body that it is said to be, or one far too large.
+    #[error("the compressed body cannot be unfolded")]
+    Damaged,
 }
 
 /// Wraps a message as oslo.messaging does: `{"oslo.version": "2.0", "oslo.message": "<JSON text>"}`.
@@ -62,10 +67,10 @@ pub(crate) fn unfold(body: &[u8], compression: Option<&str>) -> Result<Vec<u8>, 
             let read = flate2::read::ZlibDecoder::new(body).take(UNFOLDED_LIMIT).read_to_end(&mut unfolded);
             match read {
                 Ok(size) if (size as u64) < UNFOLDED_LIMIT => Ok(unfolded),
-                _ => Err(EnvelopeError::Compression),
+                _ => Err(EnvelopeError::Damaged),
             }
         }
-        Some(_) => Err(EnvelopeError::Compression),
+        Some(other) => Err(EnvelopeError::Compression(other.chars().take(32).collect())),
     }
 }
 
@@ -105,8 +110,13 @@ mod tests {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(b"{}").unwrap();
         assert_eq!(unfold(&encoder.finish().unwrap(), Some("application/x-gzip")), Ok(b"{}".to_vec()));
-        assert_eq!(unfold(b"junk", Some("application/x-gzip")), Err(EnvelopeError::Compression));
-        assert_eq!(unfold(b"junk", Some("application/x-bz2")), Err(EnvelopeError::Compression));
+        assert_eq!(unfold(b"junk", Some("application/x-gzip")), Err(EnvelopeError::Damaged));
+    }
+
+    #[test]
+    fn a_compression_that_is_not_understood_is_named_with_the_remedy() {
+        let error = unfold(b"junk", Some("application/x-bz2")).unwrap_err().to_string();
+        assert!(error.contains("application/x-bz2") && error.contains("kombu_compression"), "{error}");
     }
 
     proptest! {

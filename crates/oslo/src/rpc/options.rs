@@ -176,7 +176,8 @@ impl RabbitOptions {
         "rabbit_durable_queues",
     ];
 
-    /// Options of oslo.messaging that steer its own implementation: accepted, without effect here.
+    /// Options of oslo.messaging that steer its own implementation: accepted, without effect here. Of `kombu_compression`
+    /// it is checked that we can read what it makes.
     pub const IGNORED: [&'static str; 10] = [
         "rpc_conn_pool_size",
         "conn_pool_min_size",
@@ -241,6 +242,7 @@ impl RabbitOptions {
             "ssl_enforce_hostname_verification" => self.ssl_enforce_hostname_verification = value.flag()?,
             "ssl_cert_file" => self.ssl_cert_file = value.path(),
             "ssl_key_file" => self.ssl_key_file = value.path(),
+            "kombu_compression" => value.readable_compression()?,
             _ if Self::IGNORED.contains(&option) => {}
             _ => return Err(Error::option(option, "there is no such option; correct the name or remove it")),
         }
@@ -305,6 +307,16 @@ impl Text<'_> {
         }
     }
 
+    /// What we send is not compressed; what the others compress as this must be readable. `gzip` and `zlib` are one to kombu.
+    fn readable_compression(&self) -> Result<(), Error> {
+        match self.text {
+            "" | "gzip" | "zlib" | "application/x-gzip" => Ok(()),
+            _ => Err(self.error(
+                "a compression that can be read here: set gzip, or nothing, in all of Nova's services",
+            )),
+        }
+    }
+
     fn path(&self) -> Option<PathBuf> {
         (!self.text.is_empty()).then(|| PathBuf::from(self.text))
     }
@@ -337,9 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn a_compression_that_cannot_be_read_is_refused_with_the_remedy() {
+        for readable in ["", "gzip", "zlib"] {
+            assert!(with(&format!("kombu_compression={readable}")).is_ok(), "{readable}");
+        }
+        for unreadable in ["bz2", "bzip2", "xz", "zstd"] {
+            let error = with(&format!("kombu_compression={unreadable}")).unwrap_err().to_string();
+            assert!(error.contains("kombu_compression") && error.contains("set gzip"), "{error}");
+        }
+    }
+
+    #[test]
     fn every_listed_option_can_be_set() {
         for option in RabbitOptions::NAMES.iter().chain(&RabbitOptions::IGNORED) {
-            let accepted = ["1", "round-robin", "PLAIN", "TLSv1_2"]
+            let accepted = ["1", "round-robin", "PLAIN", "TLSv1_2", "gzip"]
                 .iter()
                 .any(|text| RabbitOptions::default().set(option, text).is_ok());
             assert!(accepted, "{option}");
