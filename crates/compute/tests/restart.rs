@@ -256,10 +256,17 @@ async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
     assert_eq!(entry(), first_copy);
     process.manager.resume().unwrap();
     process.manager.admit_build(&again).await.unwrap();
-    process.manager.build(again);
-    process.ended().await;
+    process.manager.build(again.clone());
+    process.manager.drained().await;
     is_active(&world, first(), "built once");
     nothing_is_journalled(state.path());
+    let calls = world.calls_made();
+    process.manager.admit_build(&again).await.unwrap();
+    process.manager.build(again);
+    process.manager.drained().await;
+    nothing_is_journalled(state.path());
+    assert_eq!(world.calls_made(), calls);
+    process.ended().await;
 }
 
 #[tokio::test]

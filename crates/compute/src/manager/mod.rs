@@ -4,7 +4,7 @@ mod events;
 mod give_up;
 mod resume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -94,6 +94,9 @@ pub(crate) struct Inner {
     /// One at a time takes a request into the journal or ends its work.
     entries: Locks<Work>,
     running: Mutex<HashMap<Work, CancellationToken>>,
+    /// What this start took up. The broker may deliver these requests once more, at a time when they have ended: one that
+    /// failed here may be at work on another node by then.
+    taken_up: Mutex<HashSet<Work>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -115,6 +118,7 @@ impl Manager {
             builds: Arc::new(Semaphore::new(permits)),
             entries: Locks::default(),
             running: Mutex::default(),
+            taken_up: Mutex::default(),
             tasks: TaskTracker::new(),
             shutdown,
         }))
@@ -133,7 +137,7 @@ impl Manager {
     /// A request that came again changes nothing of the work that it is about.
     async fn admit(&self, work: Work, origin: crate::request::Origin) -> io::Result<()> {
         let _alone = self.0.entries.lock(work.clone()).await;
-        if self.running().contains_key(&work) {
+        if self.running().contains_key(&work) || self.taken_up().contains(&work) {
             return Ok(());
         }
         self.0.journal.keep(Entry { work, origin, verdict: None }).await
@@ -174,10 +178,11 @@ impl Manager {
         let cancel = CancellationToken::new();
         {
             let mut running = self.running();
-            if running.contains_key(&work) {
+            let came_again = start == Start::Fresh && self.taken_up().contains(&work);
+            if running.contains_key(&work) || came_again {
                 tracing::info!(
                     ?work,
-                    "a request that is being worked on arrived again; it is not begun twice"
+                    "a request that was taken already arrived again; it is not begun twice"
                 );
                 return;
             }
@@ -203,6 +208,10 @@ impl Manager {
 
     fn running(&self) -> MutexGuard<'_, HashMap<Work, CancellationToken>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken_up(&self) -> MutexGuard<'_, HashSet<Work>> {
+        self.0.taken_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells the builds of an instance that it is not wanted any more.

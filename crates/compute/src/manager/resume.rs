@@ -49,6 +49,7 @@ impl Manager {
                 continue;
             };
             journalled.builds.push(entry.work.instance());
+            self.taken_up().insert(entry.work.clone());
             let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
             self.start_build(entry.work, request, start);
         }
@@ -58,6 +59,7 @@ impl Manager {
                 continue;
             };
             journalled.deletes.push(entry.work.instance());
+            self.taken_up().insert(entry.work.clone());
             self.start_delete(entry.work, request, Start::Resumed);
         }
         let (builds, deletes) = (journalled.builds.len(), journalled.deletes.len());
