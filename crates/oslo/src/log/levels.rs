@@ -21,6 +21,9 @@ const NAMESAKES: [(&str, &[&str]); 4] = [
     ("urllib3.connectionpool", &["reqwest", "hyper", "hyper_util"]),
 ];
 
+/// lapin warns of each message that the broker returns, with the whole message. Our own publisher tells of them.
+const RETURNED: &str = "lapin::returned_messages";
+
 /// The filter for `debug` and `logger=LEVEL` pairs, or the pair that is none.
 ///
 /// A logger is named as in Python or as in a log line: `nova.server=DEBUG`.
@@ -43,21 +46,20 @@ pub(super) fn levels(debug: bool, pairs: &[String]) -> Result<Targets, String> {
             targets = targets.with_target(name.replace('.', "::"), level);
         }
     }
-    Ok(targets)
+    Ok(targets.with_target(RETURNED, LevelFilter::ERROR))
 }
 
-/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences.
+/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences. The least is DEBUG: we say nothing
+/// below it, and libraries (lapin, the HTTP ones) print there what they carry, passwords and tokens included.
 fn level(word: &str) -> Option<LevelFilter> {
     Some(match word.to_ascii_uppercase().as_str() {
-        "TRACE" | "NOTSET" => LevelFilter::TRACE,
-        "DEBUG" => LevelFilter::DEBUG,
+        "TRACE" | "NOTSET" | "DEBUG" => LevelFilter::DEBUG,
         "INFO" | "AUDIT" => LevelFilter::INFO,
         "WARN" | "WARNING" => LevelFilter::WARN,
         "ERROR" => LevelFilter::ERROR,
         "CRITICAL" | "FATAL" => LevelFilter::OFF,
         number => match number.parse::<u32>().ok()? {
-            0..=5 => LevelFilter::TRACE,
-            6..=10 => LevelFilter::DEBUG,
+            0..=10 => LevelFilter::DEBUG,
             11..=20 => LevelFilter::INFO,
             21..=30 => LevelFilter::WARN,
             31..=40 => LevelFilter::ERROR,
@@ -90,6 +92,37 @@ mod tests {
                 && !filter.would_enable("driver", &Level::DEBUG)
         );
         assert!(!filter.would_enable("nova::server", &Level::WARN));
+    }
+
+    #[test]
+    fn no_option_makes_a_library_print_what_it_carries() {
+        for pair in [
+            "amqp=NOTSET",
+            "amqp=TRACE",
+            "lapin=TRACE",
+            "lapin.frames=5",
+            "urllib3.connectionpool=0",
+            "=TRACE",
+        ] {
+            let filter = levels(true, &pairs(pair)).unwrap();
+            for target in [
+                "lapin",
+                "lapin::frames",
+                "amq_protocol_tcp",
+                "hyper::proto::h1::io",
+                "reqwest",
+                "h2",
+                "rustls",
+            ] {
+                assert!(!filter.would_enable(target, &Level::TRACE), "{pair}: {target}");
+            }
+        }
+        for pair in [DEFAULT_LOG_LEVELS, "lapin.returned_messages=DEBUG", "amqp=INFO"] {
+            let filter = levels(true, &pairs(pair)).unwrap();
+            assert!(!filter.would_enable("lapin::returned_messages", &Level::WARN), "{pair}");
+        }
+        let filter = levels(false, &pairs("amqp=NOTSET")).unwrap();
+        assert!(filter.would_enable("lapin", &Level::DEBUG));
     }
 
     #[test]
