@@ -20,10 +20,10 @@ use nova::volumes::Volumes;
 use oslo::config::Config;
 use oslo::notify::Notifier;
 use oslo::rpc::{Server, ServerOptions, Transport};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clients::Clients;
+use crate::parts::Parts;
 use crate::signals::{Asked, Signals};
 use crate::{Files, config, metrics, options};
 
@@ -42,6 +42,7 @@ pub fn run(files: &Files) -> Result<(), String> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    options::warn(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -55,16 +56,6 @@ pub fn run(files: &Files) -> Result<(), String> {
     ended
 }
 
-/// What stops, in this order.
-struct Stops {
-    /// No more requests are taken.
-    requests: CancellationToken,
-    /// Work stops where it stands.
-    work: CancellationToken,
-    /// Answers have been sent; the message bus is left.
-    bus: CancellationToken,
-}
-
 /// What runs, for those who change it.
 struct Running {
     manager: Manager,
@@ -74,50 +65,57 @@ struct Running {
 
 async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<(), String> {
     let mut signals = Signals::listen().map_err(|error| format!("signals cannot be listened to: {error}"))?;
-    let stops = Stops {
-        requests: CancellationToken::new(),
-        work: CancellationToken::new(),
-        bus: CancellationToken::new(),
-    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), host = options::host(&config), "starting");
-    let tasks = TaskTracker::new();
-    serve_metrics(&config, &tasks, &stops.work)?;
+    let (parts, mut lost) = Parts::new();
+    serve_metrics(&config, &parts)?;
     let transport = transport(&config)?;
-    let (bus, bus_tasks) = (transport.clone(), TaskTracker::new());
-    let stop = stops.bus.clone();
-    bus_tasks.spawn(async move { bus.run(stop).await });
+    let bus = transport.clone();
+    parts.bus.run("message bus", |stop| async move { bus.run(stop).await });
 
     let started = tokio::select! {
-        started = start(&config, &transport, &stops, &tasks) => started.map(Some),
+        started = start(&config, &transport, &parts) => started.map(Some),
         () = stop_asked(&mut signals) => Ok(None),
+        gone = gone(&mut lost) => Err(gone),
     };
-    let ended = match started {
+    let (ended, manager) = match started {
         Ok(Some(running)) => {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tracing::info!("ready");
-            attend(files, config, &log, &running, &mut signals).await;
+            let ended = tokio::select! {
+                () = attend(files, config, &log, &running, &mut signals) => Ok(()),
+                gone = gone(&mut lost) => Err(gone),
+            };
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping; builds and deletes under way are taken up by the next start");
-            stops.requests.cancel();
-            stops.work.cancel();
-            running.manager.drained().await;
-            Ok(())
+            (ended, Some(running.manager))
         }
-        Ok(None) => Ok(()),
-        Err(error) => Err(error),
+        Ok(None) => (Ok(()), None),
+        Err(error) => (Err(error), None),
     };
-    stops.requests.cancel();
-    stops.work.cancel();
-    tasks.close();
-    tasks.wait().await;
-    stops.bus.cancel();
-    bus_tasks.close();
-    bus_tasks.wait().await;
+    let drained = async {
+        if let Some(manager) = manager {
+            manager.drained().await;
+        }
+    };
+    if ended.is_ok() {
+        parts.end(drained).await;
+    } else {
+        parts.end_without_one(drained).await;
+    }
     tracing::info!("stopped");
     ended
 }
 
-fn serve_metrics(config: &Config, tasks: &TaskTracker, stop: &CancellationToken) -> Result<(), String> {
+/// Waits until a part has ended that should not have.
+async fn gone(lost: &mut UnboundedReceiver<&'static str>) -> String {
+    match lost.recv().await {
+        Some(name) => format!("a part of the service has ended: {name}"),
+        // Parts that are there can still end.
+        None => std::future::pending().await,
+    }
+}
+
+fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), String> {
     let group = config.group("bessemer");
     let Ok(port @ 1..) = u16::try_from(group.int("metrics_port")) else { return Ok(()) };
     let host: IpAddr = group
@@ -125,11 +123,12 @@ fn serve_metrics(config: &Config, tasks: &TaskTracker, stop: &CancellationToken)
         .parse()
         .map_err(|_| "[bessemer] metrics_host must be an IP address, like 127.0.0.1".to_owned())?;
     let handle = metrics::install()?;
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        if let Err(error) = metrics::serve(SocketAddr::new(host, port), handle, stop).await {
+    parts.work.run("metrics", move |stop| async move {
+        // Servers are built without metrics as well.
+        if let Err(error) = metrics::serve(SocketAddr::new(host, port), handle, stop.clone()).await {
             tracing::error!(%error, "no metrics");
         }
+        stop.cancelled().await;
     });
     Ok(())
 }
@@ -141,32 +140,24 @@ fn transport(config: &Config) -> Result<Transport, String> {
 }
 
 /// Starts every part; when this returns the service takes requests.
-async fn start(
-    config: &Config,
-    transport: &Transport,
-    stops: &Stops,
-    tasks: &TaskTracker,
-) -> Result<Running, String> {
+async fn start(config: &Config, transport: &Transport, parts: &Parts) -> Result<Running, String> {
     let clients = Clients::new(config)?;
     let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
-    let service = Service::start(conductor.clone(), options::service(config), &stops.work)
+    let service = Service::start(conductor.clone(), options::service(config), parts.work.stop())
         .await
         .map_err(|error| error.to_string())?;
     let (record, version) = (service.id(), service.version());
-    tasks.spawn(service.run(stops.work.clone()));
 
     let driver = Driver::new(clients.ironic.clone(), options::driver(config));
     let watcher = driver.clone();
-    let stop = stops.work.clone();
-    tasks.spawn(async move { watcher.run_watcher(stop).await });
+    parts.work.run("watcher of nodes", |stop| async move { watcher.run_watcher(stop).await });
 
     let inventory = Inventory::new(conductor.clone(), options::records(config), record);
-    let ports =
-        ports(config, &clients, &conductor, driver, transport, &inventory, version, tasks, &stops.work)?;
-    let instances = ports.instances.clone();
-    let placement = ports.placement.clone();
-    let reporter = ports.reporter.clone();
-    let manager = Manager::new(options::manager(config), ports, stops.work.clone());
+    let adapters = ports(config, &clients, &conductor, driver, transport, &inventory, version, parts)?;
+    let instances = adapters.instances.clone();
+    let placement = adapters.placement.clone();
+    let reporter = adapters.reporter.clone();
+    let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
     manager.resume().map_err(|error| {
         format!("the journal in [DEFAULT] state_path cannot be read: {error}. Mend it; a start without it would fail what is under way")
     })?;
@@ -192,14 +183,18 @@ async fn start(
         let server =
             Server::new(transport.clone(), server, endpoint.clone()).map_err(|error| error.to_string())?;
         let server = Arc::new(server);
-        let (serving, stop) = (server.clone(), stops.requests.clone());
-        tasks.spawn(async move { serving.run(stop).await });
+        let serving = server.clone();
+        parts.requests.run("RPC server", |stop| async move { serving.run(stop).await });
         server.ready().await;
     }
-    let (reporting, stop) = (reporter.clone(), stops.work.clone());
-    tasks.spawn(async move { reporting.run(stop).await });
-    let (syncing, stop) = (manager.clone(), stops.work.clone());
-    tasks.spawn(async move { syncing.sync_scheduler(stop).await });
+    // Who is up is sent requests: not before they are taken.
+    parts.work.run("reports of the service", |stop| service.run(stop));
+    let reporting = reporter.clone();
+    parts.work.run("reports of nodes", |stop| async move { reporting.run(stop).await });
+    if options::manager(config).sync_interval.is_some() {
+        let syncing = manager.clone();
+        parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
+    }
     Ok(Running { manager, reporter, inventory })
 }
 
@@ -213,8 +208,7 @@ fn ports(
     transport: &Transport,
     inventory: &Inventory,
     version: i64,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
+    parts: &Parts,
 ) -> Result<Ports, String> {
     let instances: Arc<dyn compute::ports::Instances> =
         Arc::new(Instances::new(conductor.clone(), options::host(config)));
@@ -228,7 +222,7 @@ fn ports(
         Arc::new(inventory.clone()),
         placement.clone(),
     );
-    let notifier = notifier(config, transport, tasks, stop)?;
+    let notifier = notifier(config, transport, parts)?;
     Ok(Ports {
         driver,
         reporter,
@@ -249,26 +243,21 @@ fn ports(
 }
 
 /// Who is notified of what happens to instances, on the bus of all messages or on one of its own.
-fn notifier(
-    config: &Config,
-    transport: &Transport,
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-) -> Result<Option<Notifier>, String> {
+fn notifier(config: &Config, transport: &Transport, parts: &Parts) -> Result<Option<Notifier>, String> {
     let Some(options) = options::notifier(config)? else { return Ok(None) };
     let transport = match config::notification_url(config).map_err(|error| error.to_string())? {
         None => transport.clone(),
         Some(url) => {
             let rabbit = config::rabbit_options(config).map_err(|error| error.to_string())?;
             let own = Transport::new(url, rabbit).map_err(|error| error.to_string())?;
-            let (bus, stop) = (own.clone(), stop.clone());
-            tasks.spawn(async move { bus.run(stop).await });
+            let bus = own.clone();
+            parts.bus.run("message bus of notifications", |stop| async move { bus.run(stop).await });
             own
         }
     };
     let notifier = Notifier::new(transport, options);
-    let (running, stop) = (notifier.clone(), stop.clone());
-    tasks.spawn(async move { running.run(stop).await });
+    let running = notifier.clone();
+    parts.notifications.run("notifications", |stop| async move { running.run(stop).await });
     Ok(Some(notifier))
 }
 

@@ -5,6 +5,7 @@ mod compute;
 mod config;
 mod metrics;
 mod options;
+mod parts;
 mod signals;
 
 use std::path::PathBuf;

@@ -130,8 +130,30 @@ fn config_drive(config: &Config) -> build::ConfigDriveOptions {
 pub fn service(config: &Config) -> nova::service::Options {
     nova::service::Options {
         host: host(config),
-        report_interval: config.top().seconds("report_interval"),
+        report_interval: config
+            .top()
+            .optional_seconds("report_interval")
+            .filter(|interval| !interval.is_zero()),
         tolerate_old_computes: config.group("workarounds").bool("disable_compute_service_check_for_ffu"),
+    }
+}
+
+/// After what silence a service is down. As in stock (`nova/servicegroup/api.py`), more than the time between two reports.
+fn service_down_time(config: &Config) -> Duration {
+    let (down, report) = (config.top().int("service_down_time"), config.top().int("report_interval"));
+    let seconds = if down <= report { report.saturating_mul(5) / 2 } else { down };
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+/// What is set and does not hold as it is.
+pub fn warn(config: &Config) {
+    let (set, holds) = (config.top().int("service_down_time"), service_down_time(config).as_secs());
+    if u64::try_from(set) != Ok(holds) {
+        tracing::warn!(
+            service_down_time = set,
+            holds,
+            "[DEFAULT] service_down_time must be greater than report_interval; 2.5 times that holds"
+        );
     }
 }
 
@@ -141,7 +163,7 @@ pub fn records(config: &Config) -> nova::inventory::Options {
     let sharded = ironic.is_set("shard");
     nova::inventory::Options {
         host: host(config),
-        service_down_time: config.top().seconds("service_down_time"),
+        service_down_time: service_down_time(config),
         sharded,
         peers: (ironic.is_set("conductor_group") && !sharded).then(|| ironic.list("peer_list")),
     }
@@ -244,4 +266,30 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     providers(config)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::config;
+
+    #[test]
+    fn a_service_is_not_down_between_two_reports() {
+        for (text, seconds) in [
+            ("", 60),
+            ("report_interval = 60\n", 150),
+            ("report_interval = 25\nservice_down_time = 20\n", 62),
+            ("report_interval = 0\nservice_down_time = 0\n", 0),
+        ] {
+            let config = config(&format!("[DEFAULT]\n{text}"));
+            assert_eq!(records(&config).service_down_time.as_secs(), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interval_of_0_means_no_reports() {
+        let interval = |text: &str| service(&config(&format!("[DEFAULT]\n{text}"))).report_interval;
+        assert_eq!(interval("report_interval = 0\n"), None);
+        assert_eq!(interval(""), Some(Duration::from_secs(10)));
+    }
 }

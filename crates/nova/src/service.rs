@@ -7,6 +7,7 @@ use std::time::Duration;
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use serde_json::json;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -26,14 +27,16 @@ const EAGER_PING: Duration = Duration::from_secs(10);
 const EAGER_PINGS: u32 = 10;
 /// What a report is waited for at least.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked whether the control plane has been upgraded.
+const VERSION_LOOK: Duration = Duration::from_mins(5);
 
 /// How the service reports.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `[DEFAULT] host`.
     pub host: String,
-    /// `[DEFAULT] report_interval`.
-    pub report_interval: Duration,
+    /// `[DEFAULT] report_interval`; none when it is 0: nothing is reported then.
+    pub report_interval: Option<Duration>,
     /// `[workarounds] disable_compute_service_check_for_ffu`: start beside computes of any age.
     pub tolerate_old_computes: bool,
 }
@@ -67,6 +70,8 @@ pub struct Service {
     record: Object,
     id: i64,
     version: i64,
+    /// The version that the next report tells, when the control plane was upgraded.
+    risen: Option<i64>,
     is_new: bool,
 }
 
@@ -86,9 +91,7 @@ impl Service {
         if computes != 0 && computes < OLDEST && !options.tolerate_old_computes {
             return Err(Error::ComputeTooOld { found: computes });
         }
-        let conductors =
-            number(&conductor, &context, "get_minimum_version_multi", json!([["nova-conductor"]])).await?;
-        let version = version(conductors, computes);
+        let version = version(conductors(&conductor, &context).await?, computes);
         let known = find(&conductor, &context, &options.host).await?;
         let is_new = known.is_none();
         let record = match known {
@@ -97,7 +100,7 @@ impl Service {
         };
         let id = record.int("id").ok_or(Error::NoRecord)?;
         info!(id, version, new = is_new, "the service is registered");
-        Ok(Self { conductor, options, context, record, id, version, is_new })
+        Ok(Self { conductor, options, context, record, id, version, risen: None, is_new })
     }
 
     /// The number of our record; compute node records refer to it.
@@ -105,7 +108,7 @@ impl Service {
         self.id
     }
 
-    /// The version that we told the control plane: never one that it does not know.
+    /// The version that we told the control plane at the start: never one that it does not know.
     pub fn version(&self) -> i64 {
         self.version
     }
@@ -123,9 +126,13 @@ impl Service {
     /// Reports at once, then every `report_interval`, until the shutdown. A failure is logged once and tried again at
     /// the next report. The record stays as it is when we go: the control plane sees us down after its own time.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.options.report_interval);
+        let Some(interval) = self.options.report_interval.filter(|interval| !interval.is_zero()) else {
+            return shutdown.cancelled().await;
+        };
+        let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut failing = false;
+        let mut looked = Instant::now();
         loop {
             tokio::select! {
                 biased;
@@ -135,8 +142,12 @@ impl Service {
             let reported = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                reported = self.report() => reported,
+                reported = self.report(interval) => reported,
             };
+            if reported.is_ok() && looked.elapsed() >= VERSION_LOOK {
+                looked = Instant::now();
+                shutdown.run_until_cancelled(self.look_at_version()).await;
+            }
             match reported {
                 Ok(()) if failing => {
                     failing = false;
@@ -152,21 +163,47 @@ impl Service {
         }
     }
 
-    async fn report(&mut self) -> Result<()> {
+    async fn report(&mut self, interval: Duration) -> Result<()> {
         // The database takes a report as one only when its number is greater than the last: one that was not answered
         // may have been counted.
         let count = self.record.int("report_count").unwrap_or_default() + 1;
         self.record.clear_changes();
         self.record.set("report_count", count);
-        let limit = self.options.report_interval.max(LEAST_PATIENCE);
+        if let Some(version) = self.risen {
+            self.record.set("version", version);
+        }
+        let limit = interval.max(LEAST_PATIENCE);
         let save = self.conductor.act(&self.context, self.record.clone(), "save", json!({}), Repeat::Never);
         // A report that was lost with its broker must not keep the next one waiting until we are taken for dead.
         let acted = tokio::time::timeout(limit, save)
             .await
             .map_err(|_| crate::conductor::Error::Unanswered("Service.save".to_owned()))??;
         self.record.apply(&acted.updates);
+        if let Some(version) = self.risen.take() {
+            info!(version, "the control plane was upgraded: the service's version rises");
+            self.version = version;
+        }
         Ok(())
     }
+
+    /// Has the next report tell a greater version when the control plane knows one by now. It looks APIs up by the number in the
+    /// record, and would take us for old otherwise.
+    async fn look_at_version(&mut self) {
+        let conductors = tokio::time::timeout(LEAST_PATIENCE, conductors(&self.conductor, &self.context));
+        match conductors.await {
+            Ok(Ok(conductors)) => {
+                let version = version(conductors, self.version);
+                self.risen = Some(version).filter(|version| *version > self.version);
+            }
+            Ok(Err(error)) => debug!(%error, "the control plane's version could not be read"),
+            Err(_) => debug!("the control plane's version could not be read in time"),
+        }
+    }
+}
+
+/// The version of the oldest conductor.
+async fn conductors(conductor: &Conductor, context: &RequestContext) -> Result<i64> {
+    number(conductor, context, "get_minimum_version_multi", json!([["nova-conductor"]])).await
 }
 
 /// Waits until the conductor answers, as long as it takes.
@@ -174,7 +211,7 @@ async fn answered(conductor: &Conductor, context: &RequestContext) {
     let mut tries = 0;
     loop {
         let limit = if tries < EAGER_PINGS { EAGER_PING } else { conductor.options().timeout };
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         match conductor.ping(context, limit).await {
             Ok(()) => return,
             Err(error) if tries == 0 => warn!(%error, "waiting for nova-conductor"),
@@ -266,7 +303,7 @@ mod tests {
     fn options() -> Options {
         Options {
             host: "lab-ironic".into(),
-            report_interval: Duration::from_secs(10),
+            report_interval: Some(Duration::from_secs(10)),
             tolerate_old_computes: false,
         }
     }
@@ -368,5 +405,55 @@ mod tests {
         let first = &script.sent()[4].args["objinst"];
         assert_eq!(first["nova_object.changes"], json!(["report_count"]));
         assert_eq!(first["nova_object.data"]["version"], 74);
+    }
+    /// A script whose service starts with the record `known(version)`, beside conductors of the same version.
+    fn started(version: i64) -> Script {
+        Script::default()
+            .then(Ok(json!({})))
+            .then(Ok(json!(version)))
+            .then(Ok(json!(version)))
+            .then(Ok(known(version)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_version_rises_with_the_control_planes_while_we_run() {
+        let mut script = started(72);
+        for _ in 0..=30 {
+            script = script.then(Ok(json!([{}, null])));
+        }
+        let script = script.then(Ok(json!(74))).then(Ok(json!([{}, null])));
+        let service = start(&script).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let reports = tokio::spawn(service.run(shutdown.clone()));
+        while script.sent().len() < 37 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
+        }
+        shutdown.cancel();
+        reports.await.unwrap();
+        let sent = script.sent();
+        assert_eq!(sent[35].what, "Service.get_minimum_version_multi");
+        let told = &sent[36].args["objinst"];
+        assert_eq!(told["nova_object.data"]["version"], 74);
+        let mut changes: Vec<_> = told["nova_object.changes"].as_array().unwrap().clone();
+        changes.sort_by_key(Value::to_string);
+        assert_eq!(changes, ["report_count", "version"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interval_of_0_means_no_reports_and_no_end() {
+        for interval in [None, Some(Duration::ZERO)] {
+            let options = Options { report_interval: interval, ..options() };
+            let script = started(74);
+            let service =
+                Service::start(script.conductor(), options, &CancellationToken::new()).await.unwrap();
+            let shutdown = CancellationToken::new();
+            let reports = tokio::spawn(service.run(shutdown.clone()));
+            tokio::time::advance(Duration::from_mins(10)).await;
+            assert!(!reports.is_finished());
+            shutdown.cancel();
+            reports.await.unwrap();
+            assert_eq!(script.sent().len(), 4);
+        }
     }
 }

@@ -21,6 +21,9 @@ use crate::rpc::{Transport, Unconfirmed, bare, wrap};
 /// Notifications that may wait for the broker; more are dropped.
 const BACKLOG: usize = 10_000;
 
+/// How long what is queued may take to leave at the shutdown.
+const FLUSH: Duration = Duration::from_secs(5);
+
 /// How a notification leaves (`[oslo_messaging_notifications] driver`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
@@ -143,18 +146,27 @@ impl Notifier {
         }
     }
 
-    /// Publishes what is queued, in order, until the shutdown.
+    /// Publishes what is queued, in order, until the shutdown; what is queued then may leave, too, when it can at once.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut queued = self.0.queued.lock().await;
+        let over = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(FLUSH).await;
+        };
+        tokio::pin!(over);
         loop {
             let next = tokio::select! {
+                biased;
                 next = queued.recv() => next,
                 () = shutdown.cancelled() => return,
             };
             let Some(next) = next else { return };
             tokio::select! {
                 () = self.publish(&next) => {}
-                () = shutdown.cancelled() => return,
+                () = &mut over => {
+                    warn!(count = queued.len() + 1, "dropped notifications: the broker did not take them before the end");
+                    return;
+                }
             }
         }
     }
@@ -227,6 +239,29 @@ mod tests {
             notifier.notify(&RequestContext::admin(), Priority::Info, "instance.create.end", json!({}));
         }
         assert_eq!(notifier.0.queue.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_at_the_shutdown_leaves() {
+        let notifier = notifier(vec![Driver::Log]);
+        for _ in 0..100 {
+            notifier.notify(&RequestContext::admin(), Priority::Info, "instance.create.end", json!({}));
+        }
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        notifier.run(shutdown).await;
+        assert_eq!(notifier.0.queue.capacity(), BACKLOG);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_is_away_does_not_keep_the_process() {
+        let notifier = notifier(vec![Driver::MessagingV2]);
+        notifier.notify(&RequestContext::admin(), Priority::Info, "instance.create.end", json!({}));
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        let began = Instant::now();
+        notifier.run(shutdown).await;
+        assert_eq!(began.elapsed(), FLUSH);
     }
 
     #[test]

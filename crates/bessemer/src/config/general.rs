@@ -14,7 +14,7 @@ pub(super) const SERVICE: &[Opt] = &[
     // Stock's default is the directory of its package; every distribution sets this one.
     Opt::string("state_path").default("/var/lib/nova"),
     Opt::string("tempdir"),
-    Opt::int("report_interval").default("10"),
+    Opt::int_from("report_interval", 0).default("10"),
     Opt::int("service_down_time").default("60"),
     Opt::choice("servicegroup_driver", &["db", "mc"]).default("db"),
     Opt::bool("periodic_enable").default("true"),

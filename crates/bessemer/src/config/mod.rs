@@ -72,10 +72,10 @@ pub fn load(files: Vec<PathBuf>, dirs: Vec<PathBuf>) -> Result<Config, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    pub(super) fn config(text: &str) -> Config {
+    pub fn config(text: &str) -> Config {
         try_config(text).unwrap()
     }
 
@@ -121,6 +121,7 @@ mod tests {
     fn malformed_values_of_nova_options_are_refused() {
         for (text, allowed) in [
             ("[DEFAULT]\nhost=a b\n", "a host name"),
+            ("[DEFAULT]\nreport_interval=-1\n", "a whole number, 0 or more"),
             ("[DEFAULT]\nconfig_drive_format=ext4\n", "one of iso9660, vfat"),
             ("[DEFAULT]\ninstance_usage_audit_period=week\n", "hour, day, month or year"),
             ("[ironic]\nshard=\n", "letters, digits"),
