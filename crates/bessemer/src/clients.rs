@@ -3,7 +3,7 @@
 use openstack::{
     Adapter, Auth, Service, Session, SessionOptions, cinder, external, glance, ironic, neutron, placement,
 };
-use oslo::config::Config;
+use oslo::config::{Config, Error};
 
 use crate::config;
 
@@ -20,34 +20,44 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Nothing is sent yet. A group that is not configured is an error that names it, except where stock does without:
-    /// Cinder and Glance then use Neutron's credentials, because most calls carry the user's token anyway.
-    pub fn new(config: &Config) -> Result<Self, String> {
+    /// Nothing is sent yet. The error says all that is wrong with the groups. One that is not configured is an error, except where
+    /// stock does without: Cinder and Glance then use Neutron's credentials, because most calls carry the user's token anyway.
+    pub fn new(config: &Config) -> Result<Self, Error> {
         let mut sessions = Sessions::default();
-        let service_user = config::service_user_session(config)
-            .map_err(|error| error.to_string())?
-            .map(|options| sessions.get("service_user", options))
-            .transpose()?;
-        let ironic = sessions.required(config, "ironic")?;
-        let placement = sessions.required(config, "placement")?;
-        let neutron = sessions.required(config, "neutron")?;
-        let cinder = sessions.optional(config, "cinder")?.unwrap_or_else(|| neutron.clone());
-        let glance = sessions.optional(config, "glance")?.unwrap_or_else(|| neutron.clone());
-        let adapter = |session: Session, group: &str, service: Service| -> Result<Adapter, String> {
-            let options = config::adapter_options(config, group).map_err(|error| error.to_string())?;
-            Ok(Adapter::new(session, service, options))
+        let mut problems = Vec::new();
+        let mut needed =
+            |result: Result<Adapter, Error>| result.map_err(|mut error| problems.append(&mut error.problems));
+        let ironic = needed(sessions.required(config, "ironic", Service::Baremetal));
+        let placement = needed(sessions.required(config, "placement", Service::Placement));
+        let neutron = needed(sessions.required(config, "neutron", Service::Network));
+        let cinder = needed(sessions.with_neutrons_auth(config, "cinder", Service::BlockStorage));
+        let glance = needed(sessions.with_neutrons_auth(config, "glance", Service::Image));
+        let service_user =
+            sessions.service_user(config).map_err(|mut error| problems.append(&mut error.problems));
+        let vendor_data = vendor_data(config).map_err(|mut error| problems.append(&mut error.problems));
+        let (
+            Ok(ironic),
+            Ok(placement),
+            Ok(neutron),
+            Ok(cinder),
+            Ok(glance),
+            Ok(service_user),
+            Ok(vendor_data),
+        ) = (ironic, placement, neutron, cinder, glance, service_user, vendor_data)
+        else {
+            return Err(Error { problems });
         };
         let with_token = |adapter: Adapter| match &service_user {
             Some(session) => adapter.with_service_token(session.clone()),
             None => adapter,
         };
         Ok(Self {
-            ironic: ironic::Client::new(adapter(ironic, "ironic", Service::Baremetal)?),
-            placement: placement::Client::new(adapter(placement, "placement", Service::Placement)?),
-            neutron: neutron::Client::new(with_token(adapter(neutron, "neutron", Service::Network)?)),
-            cinder: cinder::Client::new(with_token(adapter(cinder, "cinder", Service::BlockStorage)?)),
-            glance: glance::Client::new(with_token(adapter(glance, "glance", Service::Image)?)),
-            vendor_data: vendor_data(config)?,
+            ironic: ironic::Client::new(ironic),
+            placement: placement::Client::new(placement),
+            neutron: neutron::Client::new(with_token(neutron)),
+            cinder: cinder::Client::new(with_token(cinder)),
+            glance: glance::Client::new(with_token(glance)),
+            vendor_data,
         })
     }
 }
@@ -57,38 +67,63 @@ impl Clients {
 struct Sessions(Vec<(SessionOptions, Session)>);
 
 impl Sessions {
-    fn required(&mut self, config: &Config, group: &str) -> Result<Session, String> {
-        let options = config::required_session(config, group).map_err(|error| error.to_string())?;
-        self.get(group, options)
+    fn required(&mut self, config: &Config, group: &str, service: Service) -> Result<Adapter, Error> {
+        let session = config::required_session(config, group)?;
+        let adapter = config::adapter_options(config, group)?;
+        config::has_address(config, group, &session.auth, &adapter)?;
+        Ok(Adapter::new(self.get(config, group, session)?, service, adapter))
     }
 
-    fn optional(&mut self, config: &Config, group: &str) -> Result<Option<Session>, String> {
-        let options = config::session_options(config, group).map_err(|error| error.to_string())?;
-        options.map(|options| self.get(group, options)).transpose()
+    /// A group without `auth_type` has its own session options all the same.
+    fn with_neutrons_auth(
+        &mut self,
+        config: &Config,
+        group: &str,
+        service: Service,
+    ) -> Result<Adapter, Error> {
+        let adapter = config::adapter_options(config, group)?;
+        let own = config::session_options(config, group)?;
+        let session = own.unwrap_or_else(|| {
+            // What is wrong with Neutron's is told of Neutron.
+            let auth = config::auth(config, "neutron").ok().flatten();
+            config::session_with(config, group, auth.unwrap_or(Auth::None { endpoint: None }))
+        });
+        Ok(Adapter::new(self.get(config, group, session)?, service, adapter))
     }
 
-    fn get(&mut self, group: &str, options: SessionOptions) -> Result<Session, String> {
+    fn service_user(&mut self, config: &Config) -> Result<Option<Session>, Error> {
+        let options = config::service_user_session(config)?;
+        options.map(|options| self.get(config, "service_user", options)).transpose()
+    }
+
+    fn get(&mut self, config: &Config, group: &str, options: SessionOptions) -> Result<Session, Error> {
         if let Some((_, session)) = self.0.iter().find(|(known, _)| known.is_same(&options)) {
             return Ok(session.clone());
         }
-        let session = Session::new(options.clone()).map_err(|error| format!("[{group}]: {error}"))?;
+        let session =
+            Session::new(options.clone()).map_err(|error| config::session_problem(config, group, &error))?;
         self.0.push((options, session.clone()));
         Ok(session)
     }
 }
 
 /// With a token where `[vendordata_dynamic_auth]` says how to get one, else without.
-fn vendor_data(config: &Config) -> Result<external::Client, String> {
-    let api = config.group("api");
-    let auth = config::auth(config, "vendordata_dynamic_auth").map_err(|error| error.to_string())?;
-    let options = nova::vendordata::session_options(
-        auth.unwrap_or(Auth::None { endpoint: None }),
+fn vendor_data(config: &Config) -> Result<external::Client, Error> {
+    let (api, group) = (config.group("api"), "vendordata_dynamic_auth");
+    let auth = config::auth(config, group)?.unwrap_or(Auth::None { endpoint: None });
+    let tokens = config::session_with(config, group, auth);
+    let services = nova::vendordata::session_options(
+        &tokens,
         api.path("vendordata_dynamic_ssl_certfile"),
         api.seconds("vendordata_dynamic_connect_timeout"),
         api.seconds("vendordata_dynamic_read_timeout"),
     );
-    let session = Session::new(options).map_err(|error| format!("[vendordata_dynamic_auth]: {error}"))?;
-    Ok(external::Client::new(session))
+    let tokens = Session::new(tokens).map_err(|error| config::session_problem(config, group, &error))?;
+    // Its other files have been read for the tokens.
+    let services = Session::new(services).map_err(|error| {
+        api.refused("vendordata_dynamic_ssl_certfile", format!("a file that can be used: {error}"))
+    })?;
+    Ok(external::Client::new(services, tokens))
 }
 
 #[cfg(test)]
@@ -96,6 +131,7 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::config::tests::config;
 
     fn options(user: &str, password: &str) -> SessionOptions {
         SessionOptions::new(Auth::Password {
@@ -108,13 +144,51 @@ mod tests {
 
     #[test]
     fn groups_that_say_the_same_share_a_session() {
-        let mut sessions = Sessions::default();
+        let (mut sessions, config) = (Sessions::default(), config(""));
         for (user, password) in [("nova", "a"), ("nova", "a"), ("nova", "b"), ("other", "a")] {
-            sessions.get("ironic", options(user, password)).unwrap();
+            sessions.get(&config, "ironic", options(user, password)).unwrap();
         }
         assert_eq!(sessions.0.len(), 3);
         let insecure = SessionOptions { insecure: true, ..options("nova", "a") };
-        sessions.get("neutron", insecure).unwrap();
+        sessions.get(&config, "neutron", insecure).unwrap();
         assert_eq!(sessions.0.len(), 4);
+    }
+
+    #[test]
+    fn cinder_and_glance_take_only_the_credentials_from_neutron() {
+        let config = config(
+            "[neutron]\nauth_type=password\nauth_url=http://k\nuser_id=u\npassword=p\ninsecure=true\n\
+             [cinder]\ntimeout=5\n[glance]\ninsecure=true\n",
+        );
+        let mut sessions = Sessions::default();
+        sessions.required(&config, "neutron", Service::Network).unwrap();
+        sessions.with_neutrons_auth(&config, "glance", Service::Image).unwrap();
+        assert_eq!(sessions.0.len(), 1, "the same options");
+        sessions.with_neutrons_auth(&config, "cinder", Service::BlockStorage).unwrap();
+        let (cinder, _) = &sessions.0[1];
+        assert_eq!((cinder.insecure, cinder.timeout), (false, Some(std::time::Duration::from_secs(5))));
+        assert!(matches!(cinder.auth, Auth::Password { .. }));
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_the_groups_is_told_with_its_place() {
+        let config = config(
+            "[ironic]\nauth_type=none\nendpoint=http://i\ncafile=/nowhere/ca.pem\n\
+             [placement]\nauth_type=password\nauth_url=keystone\nuser_id=u\npassword=p\n\
+             [neutron]\nauth_type=password\nauth_url=http://k\nuser_id=u\n\
+             [glance]\nvalid_interfaces=junk\n\
+             [api]\nvendordata_dynamic_ssl_certfile=/nowhere/v.pem\n",
+        );
+        let error = Clients::new(&config).err().unwrap().to_string();
+        for said in [
+            "nova.conf:4: [ironic] cafile = /nowhere/ca.pem",
+            "nova.conf:7: [placement] auth_url = keystone",
+            "[neutron] password: is not set, and auth_type = password (",
+            "nova.conf:15: [glance] valid_interfaces = junk",
+            "nova.conf:17: [api] vendordata_dynamic_ssl_certfile = /nowhere/v.pem",
+        ] {
+            assert!(error.contains(said), "{said} in {error}");
+        }
+        assert!(error.starts_with("5 problems"), "{error}");
     }
 }

@@ -1,6 +1,5 @@
 //! `bessemer compute`: every part made, connected, run and stopped in order.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::clients::Clients;
 use crate::parts::Parts;
 use crate::signals::{Asked, Signals};
+use crate::validate::validate;
 use crate::{Files, config, metrics, options};
 
 /// The topics that nova-api and nova-conductor send to; the second since 2026.1.
@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Runs the service until an operator ends it.
 pub fn run(files: &Files) -> Result<(), String> {
     let config = files.load()?;
-    options::check(&config)?;
+    validate(&config).map_err(|error| error.to_string())?;
     let log = oslo::log::Options::from_config(&config, "nova-compute").map_err(|error| error.to_string())?;
     let log = oslo::log::init(log).map_err(|error| error.to_string())?;
     for warning in &config.warnings {
@@ -118,14 +118,11 @@ async fn gone(lost: &mut UnboundedReceiver<&'static str>) -> String {
 fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), String> {
     let group = config.group("bessemer");
     let Ok(port @ 1..) = u16::try_from(group.int("metrics_port")) else { return Ok(()) };
-    let host: IpAddr = group
-        .text("metrics_host")
-        .parse()
-        .map_err(|_| "[bessemer] metrics_host must be an IP address, like 127.0.0.1".to_owned())?;
+    let host = group.text("metrics_host");
     let handle = metrics::install()?;
     parts.work.run("metrics", move |stop| async move {
         // Servers are built without metrics as well.
-        if let Err(error) = metrics::serve(SocketAddr::new(host, port), handle, stop.clone()).await {
+        if let Err(error) = metrics::serve(&host, port, handle, stop.clone()).await {
             tracing::error!(%error, "no metrics");
         }
         stop.cancelled().await;
@@ -141,7 +138,7 @@ fn transport(config: &Config) -> Result<Transport, String> {
 
 /// Starts every part; when this returns the service takes requests.
 async fn start(config: &Config, transport: &Transport, parts: &Parts) -> Result<Running, String> {
-    let clients = Clients::new(config)?;
+    let clients = Clients::new(config).map_err(|error| error.to_string())?;
     let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
     let service = Service::start(conductor.clone(), options::service(config), parts.work.stop())
         .await
@@ -244,7 +241,9 @@ fn ports(
 
 /// Who is notified of what happens to instances, on the bus of all messages or on one of its own.
 fn notifier(config: &Config, transport: &Transport, parts: &Parts) -> Result<Option<Notifier>, String> {
-    let Some(options) = options::notifier(config)? else { return Ok(None) };
+    let Some(options) = options::notifier(config).map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
     let transport = match config::notification_url(config).map_err(|error| error.to_string())? {
         None => transport.clone(),
         Some(url) => {
@@ -278,7 +277,7 @@ async fn attend(
         news.extend(sd_notify::NotifyState::monotonic_usec_now());
         let _ = sd_notify::notify(&news);
         match reload(files, &config, log, running) {
-            Ok(fresh) => config = fresh,
+            Ok(next) => config = next,
             Err(error) => tracing::error!(%error, "the configuration was not taken; the old one stays"),
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -286,16 +285,19 @@ async fn attend(
 }
 
 /// Reads the configuration again. What may change while we run changes at once; the rest is named, because it takes a
-/// restart.
+/// restart, and stays as it is: what holds is returned.
 fn reload(files: &Files, old: &Config, log: &oslo::log::Handle, running: &Running) -> Result<Config, String> {
     let fresh = files.load()?;
-    options::check(&fresh)?;
+    let (next, changes) = old.mutated(&fresh);
+    for config in [&fresh, &next] {
+        validate(config).map_err(|error| error.to_string())?;
+    }
     let options =
-        oslo::log::Options::from_config(&fresh, "nova-compute").map_err(|error| error.to_string())?;
+        oslo::log::Options::from_config(&next, "nova-compute").map_err(|error| error.to_string())?;
     log.reload(options).map_err(|error| error.to_string())?;
-    running.reporter.set_scope(options::scope(&fresh));
-    running.inventory.set_peers(options::records(&fresh).peers);
-    for change in fresh.changed(old) {
+    running.reporter.set_scope(options::scope(&next));
+    running.inventory.set_peers(options::records(&next).peers);
+    for change in changes {
         let (group, option) = (change.group, change.name);
         if change.mutable {
             tracing::info!(group, option, "the option changed and holds from now on");
@@ -303,5 +305,5 @@ fn reload(files: &Files, old: &Config, log: &oslo::log::Handle, running: &Runnin
             tracing::warn!(group, option, "the option changed; it takes a restart to hold");
         }
     }
-    Ok(fresh)
+    Ok(next)
 }

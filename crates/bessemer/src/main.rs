@@ -7,6 +7,7 @@ mod metrics;
 mod options;
 mod parts;
 mod signals;
+mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ struct Command {
 enum What {
     /// Serve a stock Nova in the place of nova-compute, with its configuration files.
     Compute(Files),
-    /// Print the configuration in effect: every option, its value (secrets masked) and where it came from.
+    /// Print the configuration in effect: every option, its value (secrets masked) and where it came from; fails when `compute` would
+    /// not start with it.
     Config(Files),
 }
 
@@ -60,7 +62,7 @@ fn show(files: &Files) -> Result<(), String> {
     for warning in &config.warnings {
         eprintln!("warning: {warning}");
     }
-    Ok(())
+    validate::validate(&config).map_err(|error| error.to_string())
 }
 
 impl Files {

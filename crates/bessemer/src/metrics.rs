@@ -1,6 +1,5 @@
 //! Prometheus metrics on a loopback port.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,16 +26,17 @@ pub fn install() -> Result<PrometheusHandle, String> {
 
 /// Serves `GET /metrics` until the shutdown.
 pub async fn serve(
-    address: SocketAddr,
+    host: &str,
+    port: u16,
     handle: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| {
         format!(
-            "metrics cannot be served on {address}: {error}. Set [bessemer] metrics_host and metrics_port; port 0 switches them off"
+            "metrics cannot be served on {host}, port {port}: {error}. Set [bessemer] metrics_host and metrics_port; port 0 switches them off"
         )
     };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let listener = tokio::net::TcpListener::bind((host, port)).await.map_err(failed)?;
     let upkeep = handle.clone();
     let app = Router::new().route("/metrics", get(move || std::future::ready(handle.render())));
     let stop = shutdown.clone();

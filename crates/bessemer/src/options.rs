@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use compute::build;
 use compute::inventory::{self, ProviderConfig, Rules};
-use oslo::config::Config;
+use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
 
 /// Seconds between looks at the nodes when the configuration says 0.
@@ -55,7 +55,7 @@ pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, Str
 }
 
 /// What operators add to the inventories and traits of nodes.
-fn providers(config: &Config) -> Result<ProviderConfig, String> {
+pub fn providers(config: &Config) -> Result<ProviderConfig, String> {
     let folder = config.group("compute").text("provider_config_location");
     ProviderConfig::load(Path::new(&folder)).map_err(|error| error.to_string())
 }
@@ -214,21 +214,16 @@ pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
 }
 
 /// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
-pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, String> {
+pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, Error> {
     let group = config.group("oslo_messaging_notifications");
     let versioned = config.group("notifications").text("notification_format") != "unversioned";
     let names = group.list("driver");
     if !versioned || names.is_empty() {
         return Ok(None);
     }
-    let drivers = names
-        .iter()
-        .map(|name| {
-            oslo::notify::Driver::parse(name).ok_or_else(|| {
-                format!("[oslo_messaging_notifications] driver {name:?} is not one of messagingv2, messaging, log, noop")
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let drivers: Option<_> = names.iter().map(|name| oslo::notify::Driver::parse(name)).collect();
+    let drivers = drivers
+        .ok_or_else(|| group.refused("driver", "messagingv2, messaging, log or noop, each on a line"))?;
     Ok(Some(NotifierOptions {
         drivers,
         topics: config.group("notifications").list("versioned_notifications_topics"),
@@ -242,30 +237,6 @@ pub fn conductor(config: &Config) -> nova::conductor::Options {
         timeout: config.top().seconds("rpc_response_timeout"),
         ..nova::conductor::Options::default()
     }
-}
-
-/// What cannot be taken up by this release, with the remedy; stops the start.
-pub fn check(config: &Config) -> Result<(), String> {
-    let top = config.top();
-    let driver = top.text("compute_driver");
-    if driver != "ironic.IronicDriver" {
-        return Err(format!(
-            "[DEFAULT] compute_driver is {driver:?}: Bessemer takes the place of ironic.IronicDriver alone; set it to that"
-        ));
-    }
-    if config.group("compute").int("max_disk_devices_to_attach") == 0 {
-        return Err("[compute] max_disk_devices_to_attach is 0, with which no server could be built; set it to -1 or to 1 and more".to_owned());
-    }
-    let ironic = config.group("ironic");
-    let peers = ironic.list("peer_list");
-    if ironic.is_set("conductor_group") && !ironic.is_set("shard") {
-        let own = host(config);
-        if !peers.contains(&own) {
-            return Err(format!("[ironic] peer_list does not hold this service's own host {own:?}; add it"));
-        }
-    }
-    providers(config)?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -291,5 +262,19 @@ mod tests {
         let interval = |text: &str| service(&config(&format!("[DEFAULT]\n{text}"))).report_interval;
         assert_eq!(interval("report_interval = 0\n"), None);
         assert_eq!(interval(""), Some(Duration::from_secs(10)));
+    }
+    #[test]
+    fn a_reload_takes_the_peers_and_leaves_the_shard_to_the_next_start() {
+        let old = config("[ironic]\nconductor_group = a\npeer_list = h1\n");
+        let fresh =
+            config("[DEFAULT]\nhost = other\n[ironic]\nconductor_group = b\npeer_list = h1,h2\nshard = s\n");
+        let (next, changes) = old.mutated(&fresh);
+        let records = records(&next);
+        assert_eq!((records.sharded, records.host), (false, host(&old)));
+        assert_eq!(records.peers, Some(vec!["h1".to_owned(), "h2".to_owned()]));
+        assert_eq!(scope(&next).conductor_group.as_deref(), Some("b"));
+        let restart: Vec<_> =
+            changes.iter().filter(|change| !change.mutable).map(|change| &*change.name).collect();
+        assert_eq!(restart, ["host", "shard"]);
     }
 }

@@ -40,20 +40,22 @@ impl Default for Options {
     }
 }
 
-/// The session to the operator's services. `auth`: that of `[vendordata_dynamic_auth]`, or [`Auth::None`]; `certfile`:
-/// `vendordata_dynamic_ssl_certfile`, which replaces the system's roots; the two times are
+/// The session to the operator's services. `group`: the session of `[vendordata_dynamic_auth]`, which gets the token and has the
+/// client's certificate; `roots`: `vendordata_dynamic_ssl_certfile`, which replaces the system's roots; the two times are
 /// `vendordata_dynamic_connect_timeout` and `vendordata_dynamic_read_timeout`, together the deadline of one try.
 pub fn session_options(
-    auth: Auth,
-    certfile: Option<PathBuf>,
+    group: &SessionOptions,
+    roots: Option<PathBuf>,
     connect: Duration,
     read: Duration,
 ) -> SessionOptions {
     SessionOptions {
-        cafile: certfile,
+        cafile: roots,
+        certfile: group.certfile.clone(),
+        keyfile: group.keyfile.clone(),
         timeout: Some(connect + read),
         user_agent: "openstack-nova-vendordata".to_owned(),
-        ..SessionOptions::new(auth)
+        ..SessionOptions::new(Auth::None { endpoint: None })
     }
 }
 
@@ -174,8 +176,10 @@ mod tests {
 
     fn source(options: Options) -> Source {
         let second = Duration::from_secs(1);
-        let session = session_options(Auth::None { endpoint: None }, None, second, second);
-        Source::new(options, external::Client::new(Session::new(session).unwrap()))
+        let group = SessionOptions::new(Auth::None { endpoint: None });
+        let session = |options| Session::new(options).unwrap();
+        let services = session(session_options(&group, None, second, second));
+        Source::new(options, external::Client::new(services, session(group)))
     }
 
     fn target(name: &str, url: String) -> Target {
@@ -186,6 +190,22 @@ mod tests {
         let mut instance = testing::instance();
         instance.user_data = Some(SecretString::from("IyEvYmluL3No"));
         source(options).vendor_data(&RequestContext::admin(), &instance, None).await
+    }
+
+    #[test]
+    fn the_roots_for_the_services_are_not_those_for_keystone() {
+        let group = SessionOptions {
+            cafile: Some("/keystone.pem".into()),
+            certfile: Some("/own.pem".into()),
+            insecure: true,
+            ..SessionOptions::new(Auth::None { endpoint: None })
+        };
+        let second = Duration::from_secs(1);
+        let services = session_options(&group, Some("/services.pem".into()), second, second);
+        assert_eq!(services.cafile, Some("/services.pem".into()));
+        assert_eq!(services.certfile, Some("/own.pem".into()));
+        assert!(!services.insecure);
+        assert_eq!(session_options(&group, None, second, second).cafile, None);
     }
 
     #[tokio::test]

@@ -16,16 +16,19 @@ use crate::{
 /// Name of such a service in errors, logs and metrics.
 const SERVICE: &str = "external";
 
-/// Such services through a session, whose options (certificates, deadline, user agent) hold for all of them. Cheap to clone.
+/// Such services through a session, whose options (certificates, deadline, user agent) hold for all of them, and the session that has
+/// the token for them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    session: Session,
+    services: Session,
+    tokens: Session,
 }
 
 impl Client {
-    /// Without a token where the session authenticates by `none`.
-    pub fn new(session: Session) -> Self {
-        Self { session }
+    /// Services that are reached by the options of `services` and sent the token of `tokens`; none where that authenticates by
+    /// `none`.
+    pub fn new(services: Session, tokens: Session) -> Self {
+        Self { services, tokens }
     }
 
     /// Posts a JSON text to an address and reads the JSON answer. Only a failed connect is tried again.
@@ -34,7 +37,7 @@ impl Client {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| Error::Invalid { field: "url", message: "not an http or https address".into() })?;
-        let mut grant = self.session.grant().await?;
+        let mut grant = self.tokens.grant().await?;
         let mut renewed = false;
         loop {
             let token = grant.as_ref().map(|grant| &grant.token);
@@ -42,7 +45,7 @@ impl Client {
             match (answer.status.as_u16(), &grant) {
                 (200..=299, _) => return answer.decode(),
                 (401, Some(refused)) if !renewed => {
-                    grant = self.session.renew(refused).await?;
+                    grant = self.tokens.renew(refused).await?;
                     renewed = true;
                 }
                 _ => return Err(answer.into_error()),
@@ -68,7 +71,7 @@ impl Client {
         }
         *http.body_mut() = Some(body.expose_secret().to_owned().into());
         let sending = Sending {
-            http: self.session.http(),
+            http: self.services.http(),
             service: SERVICE,
             // An operator's address may hold a secret anywhere.
             label: "-",
@@ -76,7 +79,7 @@ impl Client {
             retry: &RetryOptions::default(),
             idempotent: false,
             retry_also: &[],
-            deadline: self.session.deadline(),
+            deadline: self.services.deadline(),
         };
         sending.send(http).await
     }

@@ -3,8 +3,9 @@
 use openstack::{
     AdapterOptions, AppCredential, Auth, Domain, Interface, Named, RetryOptions, Scope, SessionOptions,
 };
-use oslo::config::{Config, Error, Group};
+use oslo::config::{Config, Error, Group, Problem};
 use secrecy::SecretString;
+use url::Url;
 
 const AUTH_TYPES: &str =
     "password, v3password, v3applicationcredential, token, v3token, http_basic, none or noauth";
@@ -12,8 +13,8 @@ const AUTH_TYPES: &str =
 /// How to authenticate for the service of a group; `None` when its `auth_type` is not set. The options may stand in the group that
 /// `auth_section` names.
 pub fn auth(config: &Config, group: &str) -> Result<Option<Auth>, Error> {
-    let section = config.group(group).filled("auth_section").map(|section| section.to_lowercase());
-    let group = config.group(section.as_deref().unwrap_or(group));
+    let section = auth_section(config, group);
+    let group = config.group(&section);
     if group.entry("auth_type").is_none() {
         return Ok(None);
     }
@@ -50,12 +51,20 @@ pub fn auth(config: &Config, group: &str) -> Result<Option<Auth>, Error> {
         "http_basic" => Auth::HttpBasic {
             username: needed(group, "username", "set the user's name")?,
             password: needed_secret(group, "password", "set the user's password")?,
-            endpoint: group.filled("endpoint"),
+            endpoint: address(group, "endpoint")?,
         },
-        "none" | "noauth" => Auth::None { endpoint: group.filled("endpoint") },
+        "none" | "noauth" => Auth::None { endpoint: address(group, "endpoint")? },
         _ => return Err(group.refused("auth_type", format!("one of {AUTH_TYPES}")).into()),
     };
     Ok(Some(auth))
+}
+
+/// The group that has the authentication options of a group.
+fn auth_section(config: &Config, group: &str) -> String {
+    config
+        .group(group)
+        .filled("auth_section")
+        .map_or_else(|| group.to_owned(), |section| section.to_lowercase())
 }
 
 fn credential(group: Group<'_>) -> Result<AppCredential, Error> {
@@ -71,16 +80,45 @@ fn credential(group: Group<'_>) -> Result<AppCredential, Error> {
 
 /// The session of a group; `None` when it says not how to authenticate.
 pub fn session_options(config: &Config, group: &str) -> Result<Option<SessionOptions>, Error> {
-    let Some(auth) = auth(config, group)? else { return Ok(None) };
+    Ok(auth(config, group)?.map(|auth| session_with(config, group, auth)))
+}
+
+/// The session of a group that authenticates this way.
+pub fn session_with(config: &Config, group: &str, auth: Auth) -> SessionOptions {
     let group = config.group(group);
-    Ok(Some(SessionOptions {
+    SessionOptions {
         cafile: group.path("cafile"),
         certfile: group.path("certfile"),
         keyfile: group.path("keyfile"),
         insecure: group.bool("insecure"),
         timeout: group.optional_seconds("timeout"),
         ..SessionOptions::new(auth)
-    }))
+    }
+}
+
+/// What is wrong with the options of a group that no session could be made of.
+pub fn session_problem(config: &Config, group: &str, error: &openstack::Error) -> Problem {
+    match error {
+        openstack::Error::Invalid { field: "auth_url", message } => config
+            .group(&auth_section(config, group))
+            .refused("auth_url", format!("Keystone's address: {message}")),
+        openstack::Error::Invalid { field, message } => {
+            config.group(group).refused(field, format!("a file that can be used: {message}"))
+        }
+        other => config.group(group).missing("auth_type", other.to_string()),
+    }
+}
+
+/// That a service which is in no catalog has an address.
+pub fn has_address(config: &Config, group: &str, auth: &Auth, adapter: &AdapterOptions) -> Result<(), Error> {
+    let (Auth::None { endpoint } | Auth::HttpBasic { endpoint, .. }) = auth else { return Ok(()) };
+    if endpoint.is_some() || adapter.endpoint_override.is_some() {
+        return Ok(());
+    }
+    let section = auth_section(config, group);
+    let needs = needs(config.group(&section));
+    let remedy = format!("is not set, and {needs}, for there is no catalog; set it to the service's address");
+    Err(config.group(group).missing("endpoint_override", remedy).into())
 }
 
 /// The session of a group that cannot do without.
@@ -116,9 +154,8 @@ pub fn adapter_options(config: &Config, group: &str) -> Result<AdapterOptions, E
     };
     let connect_retries = retries(group, "connect_retries")?;
     let own_retries = own_retries.map(|name| retries(group, name)).transpose()?.flatten();
-    let endpoint = group.filled("endpoint_override");
-    let api_server =
-        if group.name() == "glance" { group.list("api_servers").into_iter().next() } else { None };
+    let endpoint = address(group, "endpoint_override")?;
+    let api_server = if group.name() == "glance" { api_server(group)? } else { None };
     Ok(AdapterOptions {
         service_type: group.filled("service_type"),
         service_name: group.filled("service_name"),
@@ -148,9 +185,40 @@ fn cinder(group: Group<'_>) -> Result<AdapterOptions, Error> {
         service_name: service_name.flatten(),
         interfaces: vec![interface],
         region_name: group.filled("os_region_name"),
-        endpoint_override: group.filled("endpoint_template"),
+        endpoint_override: address(group, "endpoint_template")?,
         retry: RetryOptions { connect_retries: retries(group, "http_retries")?, ..RetryOptions::default() },
     })
+}
+
+/// The first of Glance's servers, all of which must be addresses.
+fn api_server(group: Group<'_>) -> Result<Option<String>, Error> {
+    let servers = group.list("api_servers");
+    if servers.iter().all(|server| is_address(server)) {
+        Ok(servers.into_iter().next())
+    } else {
+        Err(group.refused("api_servers", "http:// or https:// addresses, separated by commas").into())
+    }
+}
+
+/// The address in an option.
+fn address(group: Group<'_>, name: &str) -> Result<Option<String>, Error> {
+    match group.filled(name) {
+        Some(text) if !is_address(&text) => {
+            Err(group.refused(name, "an address that begins with http:// or https://").into())
+        }
+        given => Ok(given),
+    }
+}
+
+/// An http or https address, in which the project may be left open: `%(project_id)s`.
+fn is_address(text: &str) -> bool {
+    let mut text = text.trim().to_owned();
+    for name in ["project_id", "tenant_id"] {
+        for pattern in [format!("%({name})s"), format!("$({name})s")] {
+            text = text.replace(&pattern, name);
+        }
+    }
+    Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 fn retries(group: Group<'_>, name: &str) -> Result<Option<u32>, Error> {
@@ -177,8 +245,14 @@ fn needed_secret(group: Group<'_>, name: &str, remedy: &str) -> Result<SecretStr
 }
 
 fn missing(group: Group<'_>, name: &str, remedy: &str) -> Error {
+    group.missing(name, format!("is not set, and {}; {remedy}", needs(group))).into()
+}
+
+/// Which `auth_type` needs something, and where it stands.
+fn needs(group: Group<'_>) -> String {
     let auth_type = group.text("auth_type");
-    group.missing(name, format!("is not set, and auth_type = {auth_type} needs it; {remedy}")).into()
+    let place = group.entry("auth_type").map(|entry| format!(" ({})", entry.source())).unwrap_or_default();
+    format!("auth_type = {auth_type}{place} needs it")
 }
 
 /// `<what>_domain_id` or `_name`, else the default one.
@@ -331,6 +405,43 @@ mod tests {
         assert!(refusal(text).starts_with("[shared] user_domain_name: is not set"), "{}", refusal(text));
         let error = required_session(&config(""), "placement").unwrap_err().to_string();
         assert!(error.starts_with("[placement] auth_type: is not set; set it to one of password"), "{error}");
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_named_with_their_place() {
+        for (group, option) in [
+            ("ironic", "endpoint_override = ironic:6385"),
+            ("cinder", "endpoint_template = cinder/%(project_id)s"),
+            ("glance", "api_servers = http://g1,g2"),
+        ] {
+            let config = config(&format!("[{group}]\n{option}\n"));
+            let error = adapter_options(&config, group).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("nova.conf:2: [{group}] ")) && error.contains("http://"),
+                "{error}"
+            );
+        }
+        let error = refusal("[ironic]\nauth_type=none\nendpoint=nowhere\n");
+        assert!(error.contains("nova.conf:3: [ironic] endpoint = nowhere"), "{error}");
+        let template = config("[cinder]\nendpoint_template = http://c/v3/%(project_id)s\n");
+        assert!(adapter_options(&template, "cinder").is_ok());
+    }
+
+    #[test]
+    fn without_a_catalog_an_address_is_needed() {
+        let refused = |text: &str| {
+            let config = config(text);
+            let auth = auth(&config, "ironic").unwrap().unwrap();
+            let adapter = adapter_options(&config, "ironic").unwrap();
+            has_address(&config, "ironic", &auth, &adapter).err().map(|error| error.to_string())
+        };
+        let said = refused("[ironic]\nauth_type=none\n").unwrap();
+        assert!(said.starts_with("[ironic] endpoint_override: is not set"), "{said}");
+        assert!(said.contains("nova.conf:2"), "{said}");
+        assert!(refused("[ironic]\nauth_type=http_basic\nusername=u\npassword=p\n").is_some());
+        assert!(refused("[ironic]\nauth_type=none\nendpoint=http://i\n").is_none());
+        assert!(refused("[ironic]\nauth_type=none\nendpoint_override=http://i\n").is_none());
+        assert!(refused(&format!("{PASSWORD}project_id=x\n")).is_none());
     }
 
     #[test]

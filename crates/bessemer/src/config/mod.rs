@@ -15,7 +15,10 @@ use std::path::PathBuf;
 
 use oslo::config::{Config, DEFAULT_GROUP, Error, Schema, Sources};
 
-pub use clients::{adapter_options, auth, required_session, service_user_session, session_options};
+pub use clients::{
+    adapter_options, auth, has_address, required_session, service_user_session, session_options,
+    session_problem, session_with,
+};
 pub use messaging::{notification_url, rabbit_options, transport_url};
 pub use render::render;
 

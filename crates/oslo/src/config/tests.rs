@@ -254,3 +254,13 @@ fn what_changed_between_two_readings_is_told() {
     let changes: Vec<_> = new.changed(&old).into_iter().map(|c| (c.name, c.mutable)).collect();
     assert_eq!(changes, [("a".to_owned(), false), ("password".to_owned(), false), ("word".to_owned(), true)]);
 }
+
+#[test]
+fn a_reading_while_the_service_runs_takes_only_what_may_change() {
+    let (old, fresh) = (load("[DEFAULT]\na=1\nword=one\n"), load("[DEFAULT]\na=2\nword=TWO\n"));
+    let (next, changes) = old.mutated(&fresh);
+    assert_eq!((next.top().text("a"), next.top().text("word")), ("1".to_owned(), "TWO".to_owned()));
+    assert_eq!(changes.len(), 2);
+    // What takes a restart differs still.
+    assert_eq!(next.mutated(&fresh).1.len(), 1);
+}

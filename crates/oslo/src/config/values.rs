@@ -162,6 +162,19 @@ impl Config {
             .collect()
     }
 
+    /// What holds when `fresh` is read while this configuration is in use: its values of the options that may change without a restart,
+    /// the present ones of all others. And how `fresh` differs.
+    pub fn mutated(&self, fresh: &Self) -> (Self, Vec<Change>) {
+        let mut next = self.clone();
+        next.warnings.clone_from(&fresh.warnings);
+        for entry in next.entries.iter_mut().filter(|entry| entry.opt.mutable) {
+            if let Some(new) = fresh.entry(&entry.group, entry.opt.name) {
+                *entry = new.clone();
+            }
+        }
+        (next, fresh.changed(self))
+    }
+
     fn entry(&self, group: &str, name: &str) -> Option<&Entry> {
         self.index.get(group)?.get(name).map(|&position| &self.entries[position])
     }
