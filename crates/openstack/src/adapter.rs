@@ -112,7 +112,7 @@ impl Adapter {
                 (401, _) if !renewed => {
                     renewed = true;
                     let Some(new) = self.renew(caller, &credentials).await? else {
-                        return Err(answer.into_error());
+                        return Err(hiding(answer.into_error(), caller, &credentials));
                     };
                     credentials = new;
                 }
@@ -122,7 +122,8 @@ impl Adapter {
                         agreed_again = true;
                         continue;
                     }
-                    let message = answer.into_error().message().to_owned();
+                    let error = hiding(answer.into_error(), caller, &credentials);
+                    let message = error.message().to_owned();
                     let needs = format!("API version {version}");
                     return Err(Error::Unsupported { service: self.0.service.name(), needs, message });
                 }
@@ -320,7 +321,7 @@ impl Adapter {
         match Offer::read(&answer) {
             Some(offer) => Ok(offer),
             None if answer.status.is_client_error() || answer.status.is_server_error() => {
-                Err(answer.into_error())
+                Err(hiding(answer.into_error(), caller, credentials))
             }
             None => Err(Error::Decode {
                 service: self.0.service.name(),

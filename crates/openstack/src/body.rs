@@ -7,6 +7,9 @@
 
 use serde_json::{Map, Value};
 
+/// The least length of a JSON Web Token; shorter words may begin like one.
+const JWT: usize = 40;
+
 /// Longest text that is kept of a service's message, in characters.
 const LONGEST: usize = 1000;
 
@@ -144,7 +147,7 @@ fn scrub_word(word: &str) -> String {
     for secret in ["temp_url_sig=", "token=", "password=", "X-Amz-Signature="] {
         out = mask_after(&out, secret);
     }
-    mask_fernet(&out)
+    mask_tokens(&mask_tokens(&out, "gAAAAA", 0), "eyJ", JWT)
 }
 
 /// Masks what follows `key` up to the next separator.
@@ -162,14 +165,17 @@ fn mask_after(text: &str, key: &str) -> String {
     out
 }
 
-/// Masks Fernet tokens: `gAAAAA` and what belongs to the same base64 word.
-fn mask_fernet(text: &str) -> String {
-    let Some(start) = text.find("gAAAAA") else { return text.to_owned() };
-    let (before, token) = text.split_at(start);
+/// Masks tokens: `start` and what belongs to the same base64 word, when that is not shorter than `least`.
+fn mask_tokens(text: &str, start: &str, least: usize) -> String {
+    let Some(at) = text.find(start) else { return text.to_owned() };
+    let (before, token) = text.split_at(at);
     let end = token
-        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=')))
+        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.')))
         .unwrap_or(token.len());
-    format!("{before}***{}", mask_fernet(&token[end..]))
+    // A full stop ends the sentence, not the token.
+    let end = token[..end].trim_end_matches('.').len();
+    let shown = if end < least { &token[..end] } else { "***" };
+    format!("{before}{shown}{}", mask_tokens(&token[end..], start, least))
 }
 
 #[cfg(test)]
@@ -245,6 +251,9 @@ mod tests {
         );
         assert_eq!(scrub("token gAAAAABabc-_=, done"), "token ***, done");
         assert_eq!(scrub("amqp://guest:guest@mq:5672//"), "amqp://***@mq:5672//");
+        let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJrIn0.c2lnbmF0dXJl-_c2lnbmF0dXJl";
+        assert_eq!(scrub(&format!("token {jwt}. And (\"{jwt}\")")), "token ***. And (\"***\")");
+        assert_eq!(scrub("the keyJob.eyJ ended"), "the keyJob.eyJ ended");
     }
 
     proptest::proptest! {

@@ -232,6 +232,21 @@ impl<S: tracing::Subscriber> Layer<S> for Log {
 }
 
 #[tokio::test]
+async fn a_token_that_a_refusal_repeats_is_hidden_whatever_the_status() {
+    for status in [401, 403, 406] {
+        let cloud = Cloud::start(move |seen, _| match seen.path.as_str() {
+            "/baremetal" => common::ironic_root("1.115"),
+            _ => Reply::json(status, &json!({"error_message": "refused user-hunter5"})),
+        })
+        .await;
+        let client = ironic::Client::new(cloud.adapter(Service::Baremetal));
+        let caller = Caller { user_token: Some("user-hunter5".into()), ..Caller::own("req-seen") };
+        let error = client.node_by_instance(&caller, Uuid::nil(), &[]).await.unwrap_err().to_string();
+        assert!(error.contains("refused ***"), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn secrets_reach_neither_debug_nor_errors_nor_the_log_at_its_loudest() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));

@@ -11,5 +11,6 @@ mod options;
 mod process;
 mod restart;
 mod secrets;
+mod systemd;
 mod unsupported;
 mod until;

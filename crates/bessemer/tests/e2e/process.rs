@@ -25,8 +25,14 @@ pub struct Process {
 impl Process {
     /// Starts `bessemer compute`; what it prints is added to `stdout` and `stderr` in the folder.
     pub fn start(configuration: &Path, folder: &Path) -> Self {
+        Self::start_with(configuration, folder, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(configuration: &Path, folder: &Path, variables: &[(&str, &Path)]) -> Self {
         let open = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
         let child = command(&["compute", "--config-file", configuration.to_str().unwrap()])
+            .envs(variables.iter().copied())
             .stdout(open("stdout"))
             .stderr(open("stderr"))
             .spawn()

@@ -117,7 +117,11 @@ impl Catalog {
                 self.0
                     .iter()
                     .filter(|entry| entry.kind == *kind)
-                    .filter(|entry| wanted.name.is_none_or(|name| entry.name.as_deref() == Some(name)))
+                    // A service without a name has any, as for keystoneauth.
+                    .filter(|entry| match (wanted.name, entry.name.as_deref()) {
+                        (Some(wanted), Some(name)) => name.is_empty() || name == wanted,
+                        _ => true,
+                    })
                     .flat_map(|entry| &entry.endpoints)
                     .find(|endpoint| {
                         let here = |region: &str| {
@@ -172,6 +176,22 @@ mod tests {
         assert_eq!(find(&["baremetal"], None, None, &[Admin]), None);
         assert_eq!(find(&["baremetal"], None, Some("three"), &both), None);
         assert_eq!(find(&["baremetal"], Some("other"), None, &both), None);
+    }
+
+    #[test]
+    fn a_service_without_a_name_has_any() {
+        for entry in [json!({"type": "image"}), json!({"type": "image", "name": ""})] {
+            let mut entry = entry;
+            entry["endpoints"] = json!([{"interface": "public", "url": "http://glance"}]);
+            let catalog: Catalog = serde_json::from_value(json!([entry])).unwrap();
+            let wanted = Wanted {
+                types: &["image"],
+                name: Some("glance"),
+                region: None,
+                interfaces: &[Interface::Public],
+            };
+            assert_eq!(catalog.find(&wanted), Some("http://glance"));
+        }
     }
 
     #[test]
