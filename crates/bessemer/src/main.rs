@@ -12,7 +12,8 @@ mod validate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use oslo::config::Named;
 
 /// The compute service for bare metal on OpenStack Ironic.
 #[derive(Parser)]
@@ -34,16 +35,19 @@ enum What {
 /// Where the configuration is. Without any of these, where nova-compute looks: ~/.nova, ~, /etc/nova, /etc.
 #[derive(Args)]
 struct Files {
-    /// A configuration file; may be repeated, later ones win.
+    /// A configuration file; may be repeated. What is named later wins, file or folder.
     #[arg(long, value_name = "FILE")]
     config_file: Vec<PathBuf>,
-    /// A folder whose *.conf files are read in order, after the files.
+    /// A folder whose *.conf files are read in order; may be repeated.
     #[arg(long, value_name = "DIR")]
     config_dir: Vec<PathBuf>,
+    /// Both, in their order on the command line.
+    #[arg(skip)]
+    named: Vec<Named>,
 }
 
 fn main() -> ExitCode {
-    let done = match Command::parse().what {
+    let done = match parsed(&Command::command().get_matches()).what {
         What::Compute(files) => compute::run(&files),
         What::Config(files) => show(&files),
     };
@@ -56,6 +60,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// The command with its files and folders in their order.
+fn parsed(matches: &ArgMatches) -> Command {
+    let mut command = Command::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+    let (What::Compute(files) | What::Config(files)) = &mut command.what;
+    if let Some((_, matches)) = matches.subcommand() {
+        files.put_in_order(matches);
+    }
+    command
+}
+
 fn show(files: &Files) -> Result<(), String> {
     let config = files.load()?;
     print!("{}", config::render(&config));
@@ -66,8 +80,31 @@ fn show(files: &Files) -> Result<(), String> {
 }
 
 impl Files {
+    fn put_in_order(&mut self, matches: &ArgMatches) {
+        let at = |name| matches.indices_of(name).into_iter().flatten();
+        let mut named: Vec<(usize, Named)> =
+            at("config_file").zip(self.config_file.iter().cloned().map(Named::File)).collect();
+        named.extend(at("config_dir").zip(self.config_dir.iter().cloned().map(Named::Directory)));
+        named.sort_by_key(|(at, _)| *at);
+        self.named = named.into_iter().map(|(_, named)| named).collect();
+    }
+
     /// Reads the configuration; called again on SIGHUP.
     fn load(&self) -> Result<oslo::config::Config, String> {
-        config::load(self.config_file.clone(), self.config_dir.clone()).map_err(|error| error.to_string())
+        config::load(&self.named).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_folders_are_read_in_their_order_on_the_command_line() {
+        let arguments = "bessemer compute --config-file a --config-dir=d --config-file b --config-dir e";
+        let command = parsed(&Command::command().get_matches_from(arguments.split(' ')));
+        let What::Compute(files) = command.what else { panic!() };
+        let said: Vec<String> = files.named.iter().map(|named| format!("{named:?}")).collect();
+        assert_eq!(said, ["File(\"a\")", "Directory(\"d\")", "File(\"b\")", "Directory(\"e\")"]);
     }
 }

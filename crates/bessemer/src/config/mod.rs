@@ -11,9 +11,7 @@ mod machine;
 mod messaging;
 mod render;
 
-use std::path::PathBuf;
-
-use oslo::config::{Config, DEFAULT_GROUP, Error, Schema, Sources};
+use oslo::config::{Config, DEFAULT_GROUP, Error, Named, Schema, Sources};
 
 pub use clients::{
     adapter_options, auth, has_address, required_session, service_user_session, session_options,
@@ -69,9 +67,9 @@ pub fn schema() -> Schema {
         .follow("auth_section", AUTH)
 }
 
-/// Loads what the command line names (files, directories), or what nova-compute would find without being told; with the environment.
-pub fn load(files: Vec<PathBuf>, dirs: Vec<PathBuf>) -> Result<Config, Error> {
-    Config::load(&Sources::of("nova", "nova-compute", files, dirs), &schema())
+/// Loads what the command line names, or what nova-compute would find without being told; with the environment.
+pub fn load(named: &[Named]) -> Result<Config, Error> {
+    Config::load(&Sources::of("nova", "nova-compute", named), &schema())
 }
 
 #[cfg(test)]

@@ -19,17 +19,29 @@ pub struct Sources {
     pub env: HashMap<String, String>,
 }
 
+/// What a command line names.
+#[derive(Clone, Debug)]
+pub enum Named {
+    /// `--config-file`.
+    File(PathBuf),
+    /// `--config-dir`.
+    Directory(PathBuf),
+}
+
 impl Sources {
-    /// What a command line names, files before directories, and the process's environment. Where the command line names none, the
-    /// files or directories of `project` and `program` are looked up in the usual places, and come before those it names.
-    pub fn of(project: &str, program: &str, files: Vec<PathBuf>, dirs: Vec<PathBuf>) -> Self {
+    /// What a command line names, in its order, and the process's environment. Where the command line names no file, or no directory,
+    /// those of `project` and `program` are looked up in the usual places, and come before those it names.
+    pub fn of(project: &str, program: &str, named: &[Named]) -> Self {
         let home = std::env::home_dir();
         let usual = |extension| find::find(Path::new("/"), home.as_deref(), project, program, extension);
-        let mut paths = if files.is_empty() { usual(".conf") } else { Vec::new() };
-        if dirs.is_empty() {
+        let mut paths = Vec::new();
+        if !named.iter().any(|named| matches!(named, Named::File(_))) {
+            paths.extend(usual(".conf"));
+        }
+        if !named.iter().any(|named| matches!(named, Named::Directory(_))) {
             paths.extend(usual(".conf.d"));
         }
-        paths.extend(files.into_iter().chain(dirs));
+        paths.extend(named.iter().map(|(Named::File(path) | Named::Directory(path))| path.clone()));
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };

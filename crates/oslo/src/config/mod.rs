@@ -27,7 +27,7 @@ mod values;
 mod tests;
 
 pub use error::{Error, Problem, Warning};
-pub use load::Sources;
+pub use load::{Named, Sources};
 pub use mask::mask_credentials;
 pub use schema::{Item, Kind, Opt, Schema};
 pub use values::{Change, Config, Entry, Group, Source};

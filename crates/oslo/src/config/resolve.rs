@@ -86,8 +86,9 @@ impl<'a> Resolver<'a> {
         let mut value = Value::Unset;
         let found = self.find(option);
         let source = found.as_ref().map_or(Source::Default, |found| found.source.clone());
+        let mut secret = option.opt.secrecy != Secrecy::Public;
         if let Some(found) = found {
-            match self.value(option, found) {
+            match self.value(option, found, &mut secret) {
                 Ok(converted) => value = converted,
                 Err(mut error) => self.problems.append(&mut error.problems),
             }
@@ -99,7 +100,7 @@ impl<'a> Resolver<'a> {
             // A blank number.
             value = convert(&option.opt.kind, default).unwrap_or(Value::Unset);
         }
-        Entry { group: option.group.clone(), opt: option.opt, value, source }
+        Entry { group: option.group.clone(), opt: option.opt, value, source, secret }
     }
 
     /// The environment before the files, the last file first, and in a file the present name before the former ones.
@@ -133,16 +134,16 @@ impl<'a> Resolver<'a> {
         found.or_else(default)
     }
 
-    fn value(&mut self, option: &Registered, found: Found) -> Result<Value, Error> {
-        let mut secret = option.opt.secrecy != Secrecy::Public;
+    /// `secret` becomes true when a reference leads to a secret.
+    fn value(&mut self, option: &Registered, found: Found, secret: &mut bool) -> Result<Value, Error> {
         let mut values = Vec::new();
         for text in found.texts {
-            let text = self.substituted(option, &found.source, &text, &mut secret)?;
+            let text = self.substituted(option, &found.source, &text, secret)?;
             let value = convert(&option.opt.kind, &text).map_err(|allowed| Problem::Value {
                 at: found.source.clone(),
                 group: option.group.clone(),
                 name: option.opt.name.to_owned(),
-                value: if secret { "***".to_owned() } else { mask_credentials(&text) },
+                value: if *secret { "***".to_owned() } else { mask_credentials(&text) },
                 allowed,
             })?;
             values.push(value);
@@ -151,7 +152,7 @@ impl<'a> Resolver<'a> {
             return Ok(Value::List(values.iter().map(Value::as_reference).collect()));
         }
         Ok(match values.pop().unwrap_or(Value::Unset) {
-            Value::Text(text) if secret => Value::Secret(text.into()),
+            Value::Text(text) if *secret => Value::Secret(text.into()),
             value => value,
         })
     }
@@ -165,7 +166,8 @@ impl<'a> Resolver<'a> {
         secret: &mut bool,
     ) -> Result<String, Error> {
         let mut circle = None;
-        let declared_secret = option.opt.secrecy != Secrecy::Public;
+        // A reference may be a piece of a secret, or of a password in a URL.
+        let hidden = option.opt.secrecy != Secrecy::Public || mask_credentials(text) != text;
         let result = substitute(text, |reference| match self.lookup(&option.group, reference) {
             Reference::Text { text, secret: leads_to_secret } => {
                 *secret |= leads_to_secret;
@@ -180,7 +182,7 @@ impl<'a> Resolver<'a> {
                     at: source.clone(),
                     group: option.group.clone(),
                     name: option.opt.name.to_owned(),
-                    reference: (!declared_secret).then(|| reference.to_owned()),
+                    reference: (!hidden).then(|| reference.to_owned()),
                 });
                 None
             }
@@ -191,8 +193,8 @@ impl<'a> Resolver<'a> {
                 at: source.clone(),
                 group: option.group.clone(),
                 name: option.opt.name.to_owned(),
-                value: if declared_secret { "***".to_owned() } else { mask_credentials(text) },
-                allowed: if declared_secret {
+                value: if hidden { "***".to_owned() } else { mask_credentials(text) },
+                allowed: if hidden {
                     "free of references to itself; write $$ for a dollar sign".to_owned()
                 } else {
                     format!("free of references to itself, but ${reference} leads back to it")
@@ -212,7 +214,7 @@ impl<'a> Resolver<'a> {
                 self.schema.position(group, name).or_else(|| self.former.get(&(group, name)).copied());
             if let Some(position) = position {
                 return self.resolve(position).map_or(Reference::Circle, |entry| Reference::Text {
-                    secret: matches!(entry.value, Value::Secret(_)),
+                    secret: entry.secret,
                     text: entry.value.as_reference(),
                 });
             }
@@ -232,7 +234,7 @@ impl<'a> Resolver<'a> {
         let values = self.files.iter().rev().find_map(|file| file.values.get(&key));
         let Some((text, _)) = values.and_then(|values| values.last()) else { return Reference::Unknown };
         self.active.push(key);
-        let mut secret = false;
+        let mut secret = is_secret(name) || mask_credentials(text) != *text;
         let mut circle = false;
         let text = substitute(text, |reference| match self.lookup(group, reference) {
             Reference::Text { text, secret: leads_to_secret } => {
@@ -248,6 +250,12 @@ impl<'a> Resolver<'a> {
         self.active.pop();
         if circle { Reference::Circle } else { Reference::Text { text, secret } }
     }
+}
+
+/// Whether an option that is only known holds a secret, by its name: `[keystone_authtoken] password`, `[database] connection`.
+fn is_secret(name: &str) -> bool {
+    let words = ["password", "passwd", "secret", "token", "key", "connection", "transport_url"];
+    words.iter().any(|word| name.contains(word))
 }
 
 /// What a `$name` leads to.

@@ -26,7 +26,7 @@ const GROUP: &[Opt] = &[Opt::string("a"), Opt::string("b"), Opt::string("g1"), O
 const AUTH: &[Opt] = &[Opt::string("username").deprecated(&[("", "user-name"), ("", "user_name")])];
 
 fn schema() -> Schema {
-    Schema::new("DEFAULT: known_one base\nelsewhere: x\n")
+    Schema::new("DEFAULT: known_one base\nelsewhere: x password\ndatabase: connection\n")
         .group("DEFAULT", &[TOP])
         .group("grp", &[GROUP, AUTH])
         .follow("auth_section", AUTH)
@@ -263,4 +263,28 @@ fn a_reading_while_the_service_runs_takes_only_what_may_change() {
     assert_eq!(changes.len(), 2);
     // What takes a restart differs still.
     assert_eq!(next.mutated(&fresh).1.len(), 1);
+}
+
+#[test]
+fn a_secret_that_is_referred_to_stays_one_in_every_kind_of_option() {
+    let config = load(
+        "[DEFAULT]\npassword=hunter2\nl=a,$password\nd=x:$password\nm=$password\na=${elsewhere.password}\n\
+         b=$database.connection\n[elsewhere]\npassword=hunter2\n[database]\nconnection=mysql://hunter2\n",
+    );
+    for name in ["l", "d", "m", "a", "b"] {
+        assert_eq!(config.top().entry(name).unwrap().shown(), ["***"], "{name}");
+    }
+    assert_eq!(config.top().list("l"), ["a", "hunter2"]);
+    assert_eq!(config.top().text("a"), "hunter2");
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let refused = load_with(&["[DEFAULT]\npassword=hunter2\nn=$password\n"], &[]).unwrap_err().to_string();
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[test]
+fn a_warning_shows_no_piece_of_a_password_in_a_url() {
+    let config = load("[DEFAULT]\na=http://admin:s3cr$tpw@h/\nb=http://h/$nosuch\n");
+    let said: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert!(!said[0].contains("tpw") && said[0].contains("[DEFAULT] a"), "{said:?}");
+    assert!(said[1].contains("$nosuch"), "{said:?}");
 }

@@ -46,6 +46,8 @@ pub struct Entry {
     pub(super) opt: Opt,
     pub(super) value: Value,
     pub(super) source: Source,
+    /// Whether the option is secret, or refers to one that is.
+    pub(super) secret: bool,
 }
 
 impl Entry {
@@ -75,6 +77,8 @@ impl Entry {
                 _ => vec!["***".to_owned()],
             },
             Value::Secret(_) => vec!["***".to_owned()],
+            // A list, a number or whatever it is that refers to a secret.
+            _ if self.secret => vec!["***".to_owned()],
             Value::Text(value) => vec![text(value)],
             Value::Bool(value) => vec![value.to_string()],
             Value::Int(value) => vec![value.to_string()],
