@@ -11,9 +11,12 @@ use oslo::notify::NotifierOptions;
 /// Seconds between looks at the nodes when the configuration says 0.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// An interval of Nova's: negative switches it off, 0 means each period.
-fn interval(seconds: i64) -> Option<Duration> {
-    match u64::try_from(seconds) {
+/// An interval of Nova's: negative switches it off, 0 means each period. Without `periodic_enable` there are none.
+fn interval(config: &Config, name: &str) -> Option<Duration> {
+    if !config.top().bool("periodic_enable") {
+        return None;
+    }
+    match u64::try_from(config.top().int(name)) {
         Ok(0) => Some(PERIOD),
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => None,
@@ -41,12 +44,12 @@ pub fn driver(config: &Config) -> driver::Options {
 
 /// How the picture of the machines is kept. `version`: the service version that the control plane agreed to.
 pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, String> {
-    let (top, ironic) = (config.top(), config.group("ironic"));
+    let ironic = config.group("ironic");
     Ok(inventory::Options {
         host: host(config),
         scope: scope(config),
         shard: ironic.filled("shard"),
-        interval: interval(top.int("update_resources_interval")),
+        interval: interval(config, "update_resources_interval"),
         parallel: config.group("bessemer").count("parallel_updates"),
         rules: rules(config, version),
         providers: providers(config)?,
@@ -96,9 +99,8 @@ pub fn manager(config: &Config) -> compute::Options {
         host: host(config),
         state_path: state_path(config),
         max_concurrent_builds: top.count("max_concurrent_builds"),
-        sync_interval: Some(top.int("scheduler_instance_sync_interval"))
-            .filter(|_| config.group("filter_scheduler").bool("track_instance_changes"))
-            .and_then(interval),
+        sync_interval: interval(config, "scheduler_instance_sync_interval")
+            .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
         build: build::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
@@ -255,6 +257,18 @@ mod tests {
             let config = config(&format!("[DEFAULT]\n{text}"));
             assert_eq!(records(&config).service_down_time.as_secs(), seconds, "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_runs_periodically_without_periodic_enable() {
+        let intervals = |text: &str| {
+            let config =
+                config(&format!("[DEFAULT]\n{text}\n[compute]\nprovider_config_location = /nonexistent\n"));
+            (reporter(&config, 74).unwrap().interval, manager(&config).sync_interval)
+        };
+        assert_eq!(intervals(""), (Some(PERIOD), Some(Duration::from_mins(2))));
+        assert_eq!(intervals("periodic_enable = false"), (None, None));
+        assert_eq!(intervals("update_resources_interval = -1"), (None, Some(Duration::from_mins(2))));
     }
 
     #[test]

@@ -13,36 +13,24 @@ pub(super) const SERVICE: &[Opt] = &[
     Opt::string("my_ip"),
     // Stock's default is the directory of its package; every distribution sets this one.
     Opt::string("state_path").default("/var/lib/nova"),
-    Opt::string("tempdir"),
     Opt::int_from("report_interval", 0).default("10"),
     Opt::int("service_down_time").default("60"),
     Opt::choice("servicegroup_driver", &["db", "mc"]).default("db"),
     Opt::bool("periodic_enable").default("true"),
-    Opt::int("periodic_fuzzy_delay").default("60"),
-    Opt::int("manager_shutdown_timeout").default("160"),
-    Opt::int("graceful_shutdown_timeout").default("180"),
-    Opt::bool("log_options").default("true"),
 ];
 
 /// What the compute manager does, and how often.
 pub(super) const COMPUTE: &[Opt] = &[
-    Opt::string("instances_path").default("$state_path/instances"),
     Opt::string("instance_name_template").default("instance-%08x"),
-    Opt::int("password_length").default("12"),
     Opt::int("max_concurrent_builds").default("10"),
-    Opt::int("max_concurrent_snapshots").default("5"),
     Opt::int("network_allocate_retries").default("0"),
     Opt::int("block_device_allocate_retries").default("60"),
     Opt::int("block_device_allocate_retries_interval").default("3"),
-    Opt::int("max_local_block_devices").default("3"),
     Opt::string("default_access_ip_network_name"),
     Opt::string("default_ephemeral_format"),
     Opt::bool("force_config_drive").default("false"),
     Opt::choice("config_drive_format", &["iso9660", "vfat"]).default("iso9660"),
-    Opt::string("mkisofs_cmd").default("genisoimage"),
     Opt::bool("flat_injected").default("false"),
-    // Stock's default is a file of its package; without one, the same template is built in.
-    Opt::string("injected_network_template"),
     Opt::int("reserved_host_cpus").default("0"),
     Opt::int("reserved_host_memory_mb").default("512"),
     Opt::int("reserved_host_disk_mb").default("0"),
@@ -53,36 +41,8 @@ pub(super) const COMPUTE: &[Opt] = &[
     Opt::float("initial_ram_allocation_ratio").default("1.0"),
     Opt::float("initial_disk_allocation_ratio").default("1.0"),
     Opt::int("update_resources_interval").default("0"),
-    Opt::int("sync_power_state_interval").default("600"),
-    Opt::int("sync_power_state_pool_size").default("5"),
-    Opt::int("heal_instance_info_cache_interval").default("-1"),
     Opt::int("scheduler_instance_sync_interval").default("120"),
-    Opt::choice("running_deleted_instance_action", &["reap", "log", "shutdown", "noop"]).default("reap"),
-    Opt::int("running_deleted_instance_poll_interval").default("1800"),
-    Opt::int("running_deleted_instance_timeout").default("0"),
-    Opt::int("instance_delete_interval").default("300"),
-    Opt::int_from("maximum_instance_delete_attempts", 1).default("5"),
-    Opt::int("instance_build_timeout").default("0"),
-    Opt::int("reboot_timeout").default("0"),
-    Opt::int("rescue_timeout").default("0"),
-    Opt::int("resize_confirm_window").default("0"),
-    Opt::int("shutdown_timeout").default("60"),
     Opt::int("reclaim_instance_interval").default("0"),
-    Opt::int("shelved_poll_interval").default("3600"),
-    Opt::int("shelved_offload_time").default("0"),
-    Opt::int("volume_usage_poll_interval").default("0"),
-    Opt::bool("instance_usage_audit").default("false"),
-    Opt::new(
-        "instance_usage_audit_period",
-        Kind::Checked {
-            allowed: "hour, day, month or year, with an offset if wanted: day@3",
-            check: is_period,
-        },
-    )
-    .default("month"),
-    Opt::bool("resume_guests_state_on_host_boot").default("false"),
-    Opt::bool("vif_plugging_is_fatal").default("true"),
-    Opt::int("vif_plugging_timeout").default("300"),
 ];
 
 /// What passes between the services.
@@ -90,8 +50,6 @@ pub(super) const MESSAGING: &[Opt] = &[
     Opt::string("transport_url").default("rabbit://").secret_url(),
     Opt::string("control_exchange").default("nova"),
     Opt::int("rpc_response_timeout").default("60"),
-    Opt::int("long_rpc_timeout").default("1800"),
-    Opt::int("executor_thread_pool_size").default("64").deprecated(&[("", "rpc_thread_pool_size")]),
     Opt::bool("rpc_ping_enabled").default("false"),
 ];
 
@@ -116,14 +74,6 @@ fn is_host(text: &str) -> bool {
     is_name || text.parse::<std::net::IpAddr>().is_ok()
 }
 
-/// `^(hour|month|day|year)(@([0-9]+))?$`
-fn is_period(text: &str) -> bool {
-    let (unit, offset) = text.split_once('@').unwrap_or((text, "0"));
-    matches!(unit, "hour" | "day" | "month" | "year")
-        && !offset.is_empty()
-        && offset.bytes().all(|b| b.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,11 +86,5 @@ mod tests {
         for host in ["", "a b", "-a", "a-.b", "1.2.3", "a..b", "a/b"] {
             assert!(!is_host(host), "{host}");
         }
-    }
-
-    #[test]
-    fn audit_periods_are_those_that_nova_takes() {
-        assert!(is_period("month") && is_period("day@3"));
-        assert!(!is_period("week") && !is_period("day@") && !is_period("day@x"));
     }
 }

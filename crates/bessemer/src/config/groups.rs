@@ -2,8 +2,6 @@
 
 use oslo::config::{Item, Kind, Opt};
 
-const URL: Kind = Kind::Checked { allowed: "a URL: <scheme>://<host>/…", check: is_url };
-
 /// Options that used to stand in `[DEFAULT]` under the same name.
 const IN_DEFAULT: &[(&str, &str)] = &[("DEFAULT", "")];
 
@@ -19,8 +17,6 @@ pub(super) const BESSEMER: &[Opt] = &[
 pub(super) const IRONIC: &[Opt] = &[
     Opt::int("api_max_retries").default("60"),
     Opt::int("api_retry_interval").default("2"),
-    Opt::int("serial_console_state_timeout").default("10"),
-    Opt::int("vnc_console_state_timeout").default("60"),
     Opt::new(
         "conductor_group",
         Kind::Checked { allowed: "letters, digits, '-', '_' and '.', or empty", check: is_label_or_empty },
@@ -33,20 +29,11 @@ pub(super) const IRONIC: &[Opt] = &[
 
 pub(super) const NEUTRON: &[Opt] = &[
     Opt::string("ovs_bridge").default("br-int"),
-    Opt::string("default_floating_pool").default("nova"),
     Opt::int("extension_sync_interval").default("600"),
-    Opt::list("physnets").default(""),
     Opt::int("http_retries").default("3"),
 ];
 
-pub(super) const GLANCE: &[Opt] = &[
-    Opt::list("api_servers"),
-    Opt::int("num_retries").default("3"),
-    Opt::bool("verify_glance_signatures").default("false"),
-    Opt::bool("enable_certificate_validation").default("false"),
-    Opt::list("default_trusted_certificate_ids").default(""),
-    Opt::bool("debug").default("false"),
-];
+pub(super) const GLANCE: &[Opt] = &[Opt::list("api_servers"), Opt::int("num_retries").default("3")];
 
 /// keystoneauth's session options that have old names in this group.
 pub(super) const GLANCE_SESSION: &[Opt] = &[
@@ -63,7 +50,6 @@ pub(super) const CINDER: &[Opt] = &[
     Opt::string("os_region_name"),
     Opt::int("http_retries").default("3"),
     Opt::bool("cross_az_attach").default("true"),
-    Opt::bool("debug").default("false"),
 ];
 
 pub(super) const SERVICE_USER: &[Opt] = &[Opt::bool("send_service_user_token").default("false")];
@@ -88,9 +74,6 @@ pub(super) const API: &[Opt] = &[
 pub(super) const COMPUTE: &[Opt] = &[
     Opt::int("consecutive_build_service_disable_threshold").default("10"),
     Opt::int("resource_provider_association_refresh").default("300").mutable(),
-    Opt::int_from("sharing_providers_max_uuids_per_request", 1).default("200"),
-    Opt::int_from("update_resources_max_workers", 1).default("1"),
-    Opt::int_from("shutdown_retry_interval", 1).default("10"),
     Opt::string("provider_config_location").default("/etc/nova/provider_config/"),
     Opt::list("image_type_exclude_list").default(""),
     Opt::int_from("max_disk_devices_to_attach", -1).default("-1"),
@@ -100,49 +83,16 @@ pub(super) const WORKAROUNDS: &[Opt] = &[
     Opt::bool("skip_reserve_in_use_ironic_nodes").default("false"),
     Opt::bool("disable_group_policy_check_upcall").default("false"),
     Opt::bool("disable_compute_service_check_for_ffu").default("false"),
-    Opt::bool("handle_virt_lifecycle_events").default("true"),
 ];
-
-pub(super) const UPGRADE_LEVELS: &[Opt] =
-    &[Opt::string("compute"), Opt::string("conductor"), Opt::string("scheduler"), Opt::string("baseapi")];
 
 pub(super) const NOTIFICATIONS: &[Opt] = &[
     Opt::choice("notification_format", &["both", "versioned", "unversioned"])
         .default("unversioned")
         .deprecated(IN_DEFAULT),
     Opt::list("versioned_notifications_topics").default("versioned_notifications"),
-    Opt::choice("notify_on_state_change", &["vm_state", "vm_and_task_state"]).deprecated(IN_DEFAULT),
-    Opt::choice("default_level", &["DEBUG", "INFO", "WARN", "ERROR", "CRITICAL"])
-        .default("INFO")
-        .deprecated(&[("DEFAULT", "default_notification_level")]),
-    Opt::bool("bdms_in_notifications").default("false"),
-    Opt::bool("include_share_mapping").default("false"),
 ];
 
 pub(super) const FILTER_SCHEDULER: &[Opt] = &[Opt::bool("track_instance_changes").default("true")];
-
-pub(super) const CONCURRENCY: &[Opt] =
-    &[Opt::string("lock_path"), Opt::bool("disable_process_locking").default("false")];
-
-pub(super) const CONSOLEAUTH: &[Opt] =
-    &[Opt::int("token_ttl").default("600").deprecated(&[("DEFAULT", "console_token_ttl")])];
-
-pub(super) const VNC: &[Opt] = &[
-    Opt::bool("enabled").default("true").deprecated(&[("DEFAULT", "vnc_enabled")]),
-    Opt::new("novncproxy_base_url", URL)
-        .default("http://127.0.0.1:6080/vnc_auto.html")
-        .deprecated(IN_DEFAULT),
-];
-
-pub(super) const SERIAL_CONSOLE: &[Opt] = &[
-    Opt::bool("enabled").default("false"),
-    Opt::new("base_url", URL).default("ws://127.0.0.1:6083/"),
-    Opt::string("proxyclient_address").default("127.0.0.1"),
-];
-
-pub(super) const SPICE: &[Opt] = &[Opt::bool("enabled").default("false")];
-
-pub(super) const MKS: &[Opt] = &[Opt::bool("enabled").default("false")];
 
 /// `^[a-zA-Z0-9_.-]*$`
 fn is_label_or_empty(text: &str) -> bool {
@@ -163,15 +113,4 @@ fn is_catalog_info(text: &str) -> bool {
         && !service_type.is_empty()
         && service_type.chars().all(|c| word(c) || c == '-')
         && name.chars().all(word)
-}
-
-/// A scheme and a host.
-fn is_url(text: &str) -> bool {
-    let scheme = |scheme: &str| {
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-    };
-    text.split_once("://").is_some_and(|(before, rest)| {
-        scheme(before) && rest.starts_with(|c: char| c == '[' || c.is_alphanumeric() || c == '_')
-    }) && !text.contains(char::is_whitespace)
 }

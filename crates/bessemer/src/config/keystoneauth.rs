@@ -9,8 +9,6 @@ pub(super) const SESSION: &[Opt] = &[
     Opt::string("keyfile"),
     Opt::bool("insecure").default("false"),
     Opt::float("timeout"),
-    Opt::bool("collect_timing").default("false"),
-    Opt::bool("split_loggers").default("false"),
 ];
 
 /// Who we are: the options of all the ways to authenticate that are supported.

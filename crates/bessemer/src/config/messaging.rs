@@ -39,12 +39,7 @@ pub(super) const RABBIT: &[Opt] = &[
 ];
 
 /// `[oslo_messaging_notifications]`
-pub(super) const NOTIFICATIONS: &[Opt] = &[
-    Opt::multi("driver"),
-    Opt::string("transport_url").secret_url(),
-    Opt::list("topics").default("notifications"),
-    Opt::int("retry").default("-1"),
-];
+pub(super) const NOTIFICATIONS: &[Opt] = &[Opt::multi("driver"), Opt::string("transport_url").secret_url()];
 
 /// Where the message bus is.
 pub fn transport_url(config: &Config) -> Result<TransportUrl, Error> {

@@ -21,13 +21,8 @@ pub use messaging::{notification_url, rabbit_options, transport_url};
 pub use render::render;
 
 /// The groups with keystoneauth's options, and the service type that each defaults to.
-const SERVICES: &[(&str, &str)] = &[
-    ("ironic", "baremetal"),
-    ("placement", "placement"),
-    ("neutron", "network"),
-    ("glance", "image"),
-    ("keystone", "identity"),
-];
+const SERVICES: &[(&str, &str)] =
+    &[("ironic", "baremetal"), ("placement", "placement"), ("neutron", "network"), ("glance", "image")];
 
 /// Every option of the service.
 pub fn schema() -> Schema {
@@ -53,17 +48,10 @@ pub fn schema() -> Schema {
         .group("vendordata_dynamic_auth", &[SESSION, AUTH])
         .group("compute", &[groups::COMPUTE])
         .group("workarounds", &[groups::WORKAROUNDS])
-        .group("upgrade_levels", &[groups::UPGRADE_LEVELS])
         .group("notifications", &[groups::NOTIFICATIONS])
         .group("filter_scheduler", &[groups::FILTER_SCHEDULER])
         .group("oslo_messaging_rabbit", &[messaging::RABBIT])
         .group("oslo_messaging_notifications", &[messaging::NOTIFICATIONS])
-        .group("oslo_concurrency", &[groups::CONCURRENCY])
-        .group("consoleauth", &[groups::CONSOLEAUTH])
-        .group("vnc", &[groups::VNC])
-        .group("serial_console", &[groups::SERIAL_CONSOLE])
-        .group("spice", &[groups::SPICE])
-        .group("mks", &[groups::MKS])
         .follow("auth_section", AUTH)
 }
 
@@ -92,7 +80,7 @@ pub mod tests {
         let config = config("");
         assert_eq!(config.warnings, []);
         assert_eq!(config.top().seconds("report_interval").as_secs(), 10);
-        assert_eq!(config.top().text("instances_path"), "/var/lib/nova/instances");
+        assert_eq!(config.top().text("state_path"), "/var/lib/nova");
         assert_eq!(config.group("bessemer").int("metrics_port"), 9180);
         assert_eq!(config.group("glance").text("service_type"), "image");
         assert!(!config.top().text("host").is_empty());
@@ -103,7 +91,9 @@ pub mod tests {
         let config = config(
             "[DEFAULT]\nosapi_compute_workers=2\n[libvirt]\nvirt_type=kvm\n[database]\nconnection=sqlite://\n\
              [neutron_physnet_foo]\nnuma_nodes=1\n[oslo_messaging_rabbit]\nheartbeat_in_pthread=false\n\
-             [ironic]\npartition_key=x\n",
+             [ironic]\npartition_key=x\n[vnc]\nnovncproxy_base_url=nowhere\n[upgrade_levels]\ncompute=auto\n\
+             [oslo_messaging_notifications]\nretry=soon\n[keystone]\nservice_type=identity\n[neutron]\nphysnets=a\n\
+             [DEFAULT]\ngraceful_shutdown_timeout=x\nsync_power_state_interval=soon\nreboot_timeout=x\nperiodic_fuzzy_delay=x\n",
         );
         let said: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 1, "{said:?}");
@@ -124,11 +114,9 @@ pub mod tests {
             ("[DEFAULT]\nhost=a b\n", "a host name"),
             ("[DEFAULT]\nreport_interval=-1\n", "a whole number, 0 or more"),
             ("[DEFAULT]\nconfig_drive_format=ext4\n", "one of iso9660, vfat"),
-            ("[DEFAULT]\ninstance_usage_audit_period=week\n", "hour, day, month or year"),
             ("[ironic]\nshard=\n", "letters, digits"),
             ("[ironic]\nconductor_group=a b\n", "letters, digits"),
             ("[cinder]\ncatalog_info=volumev3\n", "<type>:<name>:<interface>"),
-            ("[vnc]\nnovncproxy_base_url=nowhere\n", "a URL"),
             ("[bessemer]\nparallel_updates=0\n", "1 or more"),
             ("[oslo_messaging_rabbit]\nrabbit_login_method=plain\n", "one of PLAIN"),
         ] {

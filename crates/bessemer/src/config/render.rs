@@ -60,7 +60,7 @@ mod tests {
         );
         assert!(url.ends_with("nova.conf:2"), "{url}");
         assert_eq!(line("report_interval"), "report_interval = 10  # from default");
-        assert_eq!(line("tempdir"), "tempdir =  # from default");
+        assert_eq!(line("log_dir"), "log_dir =  # from default");
         assert!(line("password =").starts_with("password = ***  # from "));
         assert!(text.contains("\ntoken = ***  # from "), "{text}");
         assert!(text.contains("region_name = ***"));
