@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -81,6 +81,17 @@ impl Bus {
             }
         }
         found
+    }
+
+    /// Makes a queue that the service cannot consume: it is durable.
+    pub async fn occupy(&self, queue: &str) {
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(queue.into(), durable, FieldTable::default()).await.unwrap();
+    }
+
+    /// Deletes a queue.
+    pub async fn free(&self, queue: &str) {
+        self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
 
     /// Sends bytes, whatever they are.
