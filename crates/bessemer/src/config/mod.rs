@@ -3,6 +3,7 @@
 //! Names, defaults and limits are those of Nova 34.0.0 and its libraries, so that a `nova.conf` is read as nova-compute reads it.
 //! Options that Nova knows and this service has no use for are ignored; what neither knows is mentioned in a warning.
 
+mod auth;
 mod clients;
 mod general;
 mod groups;
@@ -13,9 +14,10 @@ mod render;
 
 use oslo::config::{Config, DEFAULT_GROUP, Error, Named, Schema, Sources};
 
+pub use auth::auth;
 pub use clients::{
-    adapter_options, auth, has_address, required_session, service_user_session, session_options,
-    session_problem, session_with,
+    adapter_options, has_address, required_session, service_user_session, session_options, session_problem,
+    session_with,
 };
 pub use messaging::{notification_url, rabbit_options, transport_url};
 pub use render::render;
