@@ -63,6 +63,8 @@ pub(crate) enum Setback {
     Busy(openstack::Error),
     /// Ironic is away, or its answer was lost: look again later, for as long as the driver's patience lasts.
     Away(openstack::Error),
+    /// Ironic is well and takes no more at once: line up, for as long as it takes.
+    Full,
     /// Refused for good, as things were when we looked: look again once. If the same step is due still, that was the answer.
     Refused(openstack::Error),
     /// The operation is over.
@@ -75,6 +77,7 @@ impl Setback {
         match self {
             Self::Busy(_) => "busy",
             Self::Away(_) => "away",
+            Self::Full => "full",
             Self::Refused(_) => "refused",
             Self::Over(_) => "over",
         }
@@ -87,6 +90,8 @@ impl From<openstack::Error> for Setback {
             Self::Busy(error)
         } else if is_verdict(&error) {
             Self::Over(Error::Remote(error))
+        } else if is_full(&error) {
+            Self::Full
         } else if error.is_transient() {
             Self::Away(error)
         } else {
@@ -99,6 +104,13 @@ impl From<openstack::Error> for Setback {
 /// own): "Failed to validate …". That is an answer, not an outage.
 fn is_verdict(error: &openstack::Error) -> bool {
     error.status() == Some(500) && error.message().contains("Failed to validate")
+}
+
+/// Whether Ironic refuses because it is at work on as much as it takes at once (`ConcurrentActionLimit`, `NoFreeConductorWorker`): both are a 503
+/// like an outage, and tell themselves apart by their text alone.
+fn is_full(error: &openstack::Error) -> bool {
+    let texts = ["concurrent action limit", "lack of free conductor workers"];
+    error.status() == Some(503) && texts.iter().any(|text| error.message().contains(text))
 }
 
 /// Whether Ironic says that the instance's uuid is on another node already (`InstanceAssociated`).
@@ -152,7 +164,19 @@ pub(crate) mod tests {
         let cases = [
             (http(409, "Node x is locked by host y, please retry"), "busy"),
             (http(409, "Node x can not be updated while a state transition is in progress."), "busy"),
-            (http(503, "no free conductor workers"), "away"),
+            (http(503, "Service Unavailable"), "away"),
+            (
+                http(503, "Requested action cannot be performed due to lack of free conductor workers."),
+                "full",
+            ),
+            (
+                http(
+                    503,
+                    "Unable to process request at this time. The concurrent action limit for provisioning has been \
+                     reached. Please contact your administrator and try again later.",
+                ),
+                "full",
+            ),
             (http(500, "MessagingTimeout"), "away"),
             (http(429, "slow down"), "away"),
             (http(500, "Failed to validate deploy or power info for node x: no image"), "over"),

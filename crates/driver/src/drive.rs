@@ -10,6 +10,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::{
     Error, InstanceId, Next, Options,
     act::Setback,
+    gate::{self, Gate, Gates, Turn},
     watch::{Place, Watcher},
 };
 
@@ -47,6 +48,11 @@ pub(crate) trait Operation: Send {
         seen: Self::Seen,
     ) -> impl Future<Output = Result<Option<Self::Seen>, Setback>> + Send;
 
+    /// The gate that a step goes through.
+    fn gate<'a>(&self, _gates: &'a Gates, _step: &Self::Step) -> Option<&'a Gate> {
+        None
+    }
+
     /// The node whose change is waited for.
     fn node<'a>(&self, seen: &'a Self::Seen) -> Option<&'a Node>;
 
@@ -59,6 +65,7 @@ pub(crate) trait Operation: Send {
 /// What the loop needs beside the operation.
 pub(crate) struct Drive<'a> {
     pub(crate) watcher: &'a Watcher,
+    pub(crate) gates: &'a Gates,
     pub(crate) options: &'a Options,
     pub(crate) instance: InstanceId,
     pub(crate) cancel: &'a CancellationToken,
@@ -75,6 +82,8 @@ impl Drive<'_> {
         let mut limits = Limits::new(self.options, self.instance);
         let mut known = None;
         let mut fresh = None;
+        // From when it is our turn to when the step is done; the node is looked at in between.
+        let mut turn: Option<Turn<'_>> = None;
         loop {
             let seen = match known.take() {
                 Some(seen) => seen,
@@ -86,6 +95,7 @@ impl Drive<'_> {
                     }
                     Err(error) if error.is_transient() => {
                         self.pause(limits.cannot_look(error)?).await?;
+                        turn = None;
                         continue;
                     }
                     Err(error) => return Err(error.into()),
@@ -106,10 +116,17 @@ impl Drive<'_> {
                     let place = Place::of(node, Some(self.instance));
                     let bounded = operation.is_bounded(&seen);
                     drop(seen);
+                    turn = None;
                     limits.moving();
                     fresh = self.wait(place, bounded, &mut limits).await?;
                 }
                 Next::Act(step) => {
+                    let gate = operation.gate(self.gates, &step);
+                    if let Some(gate) = gate.filter(|gate| turn.is_none() && !gate.is_open()) {
+                        drop(seen);
+                        turn = Some(self.unless_cancelled(Box::pin(gate.line_up().turn())).await?);
+                        continue;
+                    }
                     let name = step.name();
                     let node = operation.node(&seen).map(|node| node.uuid);
                     // Not raced with the cancellation: a request that is sent is waited for, so that whoever cleans up
@@ -124,15 +141,24 @@ impl Drive<'_> {
                             info!(operation = O::NAME, step = name, instance = %self.instance, node, "step done");
                             limits.progress();
                             known = now;
+                            turn = turn.filter(|_| gate.is_none());
                         }
                         Err(Setback::Over(error)) => {
                             info!(operation = O::NAME, step = name, instance = %self.instance, node, %error, "step failed");
                             return Err(error);
                         }
                         Err(setback) => {
+                            let place =
+                                gate.filter(|_| matches!(setback, Setback::Full)).map(|gate| gate.refused());
                             let pause = limits.setback(name, setback)?;
                             debug!(operation = O::NAME, step = name, instance = %self.instance, node, outcome, "step put off");
-                            self.pause(pause).await?;
+                            turn = None;
+                            match place {
+                                Some(place) => {
+                                    turn = Some(self.unless_cancelled(Box::pin(place.turn())).await?);
+                                }
+                                None => self.pause(pause).await?,
+                            }
                         }
                     }
                 }
@@ -225,6 +251,11 @@ impl<'a> Limits<'a> {
     fn setback(&mut self, step: &'static str, setback: Setback) -> Result<Duration, Error> {
         match setback {
             Setback::Away(error) => away(&mut self.acting, error, self.options.patience, self.spread),
+            Setback::Full => {
+                // Ironic answers: no outage goes on, and waiting in the line is no waiting for the node.
+                self.progress();
+                Ok(gate::PAUSE)
+            }
             Setback::Over(error) => Err(error),
             Setback::Refused(error) => {
                 if self.refused.replace(step) == Some(step) {

@@ -16,6 +16,7 @@ use crate::{
     act::{Deploy, Ironic, Release, Reserve, TearDown, Vifs},
     deploy,
     drive::Drive,
+    gate::Gates,
     reserve, vifs,
     watch::{Place, Source, Watcher},
 };
@@ -84,6 +85,7 @@ struct Shared {
     client: Client,
     options: Options,
     watcher: Watcher,
+    gates: Gates,
 }
 
 #[async_trait]
@@ -106,7 +108,7 @@ impl Driver {
     /// A driver on this Ironic.
     pub fn new(client: Client, options: Options) -> Self {
         let watcher = Watcher::new(client.clone());
-        Self { shared: Arc::new(Shared { client, options, watcher }) }
+        Self { shared: Arc::new(Shared { client, options, watcher, gates: Gates::new() }) }
     }
 
     /// Watches for everybody, until shut down.
@@ -268,7 +270,8 @@ impl Driver {
     }
 
     fn drive<'a>(&'a self, instance: InstanceId, cancel: &'a CancellationToken) -> Drive<'a> {
-        Drive { watcher: &self.shared.watcher, options: &self.shared.options, instance, cancel }
+        let Shared { watcher, gates, options, .. } = &*self.shared;
+        Drive { watcher, gates, options, instance, cancel }
     }
 }
 

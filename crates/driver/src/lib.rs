@@ -11,6 +11,7 @@ pub mod deploy;
 mod drive;
 mod driver;
 mod error;
+mod gate;
 mod ids;
 #[cfg(test)]
 mod model;

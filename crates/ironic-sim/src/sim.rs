@@ -64,6 +64,20 @@ impl Builder {
         self
     }
 
+    /// How many nodes are deployed at once (`[conductor] max_concurrent_deploy`); without limit unless set. Ironic's default is 250.
+    #[must_use]
+    pub fn max_concurrent_deploy(mut self, limit: usize) -> Self {
+        self.config.max_deploys = Some(limit);
+        self
+    }
+
+    /// How many nodes are torn down and cleaned at once (`[conductor] max_concurrent_clean`); without limit unless set. Ironic's default is 50.
+    #[must_use]
+    pub fn max_concurrent_clean(mut self, limit: usize) -> Self {
+        self.config.max_cleans = Some(limit);
+        self
+    }
+
     /// The newest microversion 1.x offered; 1.115 (Ironic 39) unless set.
     #[must_use]
     pub fn max_minor(mut self, minor: u32) -> Self {
@@ -134,6 +148,8 @@ impl Sim {
             wait_states: false,
             soft_power: true,
             max_limit: 1000,
+            max_deploys: None,
+            max_cleans: None,
             max_minor: 115,
         };
         Builder { config, address: SocketAddr::from(([127, 0, 0, 1], 0)) }

@@ -21,6 +21,10 @@ pub(crate) struct Config {
     pub wait_states: bool,
     pub soft_power: bool,
     pub max_limit: usize,
+    /// `[conductor] max_concurrent_deploy`; `None` is no limit.
+    pub max_deploys: Option<usize>,
+    /// `[conductor] max_concurrent_clean`; `None` is no limit.
+    pub max_cleans: Option<usize>,
     /// The newest microversion, 1.x.
     pub max_minor: u32,
 }
@@ -183,6 +187,23 @@ impl World {
         for port in &node.ports {
             self.addresses.remove(&port.address);
         }
+    }
+
+    /// What Ironic refuses to begin because it is at work on as much of it as it takes at once (`_concurrent_action_limit` of its
+    /// conductor's manager): `None` when there is room.
+    pub fn is_full(&self, verb: Verb) -> Option<&'static str> {
+        let (what, limit, states): (_, _, &[State]) = match verb {
+            Verb::Deploy | Verb::Rebuild => {
+                ("provisioning", self.config.max_deploys?, &[State::Deploying, State::DeployWait])
+            }
+            Verb::Delete | Verb::Clean => {
+                let what = if verb == Verb::Delete { "unprovisioning" } else { "cleaning" };
+                (what, self.config.max_cleans?, &[State::Deleting, State::Cleaning, State::CleanWait])
+            }
+            _ => return None,
+        };
+        let busy = self.nodes.values().filter(|record| states.contains(&record.node.provision_state));
+        (busy.count() >= limit).then_some(what)
     }
 
     /// Starts what a verb asks for. The caller has seen that the machine allows it.

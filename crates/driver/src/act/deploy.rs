@@ -9,6 +9,7 @@ use crate::{
     ConfigDrive, Error, Next,
     deploy::{Seen, Step, Wanted, decide},
     drive::{Named, Operation},
+    gate::{Gate, Gates},
 };
 
 /// What Ironic's validation must find usable, as Nova asks.
@@ -100,6 +101,10 @@ impl Operation for Deploy<'_> {
             }
         }
         Ok(Some(seen))
+    }
+
+    fn gate<'a>(&self, gates: &'a Gates, step: &Step) -> Option<&'a Gate> {
+        matches!(step, Step::Deploy).then_some(&gates.deployments)
     }
 
     fn node<'a>(&self, seen: &'a Seen) -> Option<&'a Node> {

@@ -8,6 +8,7 @@ use super::{Ironic, Release, Setback};
 use crate::{
     Error, InstanceId, Next, NodeId,
     drive::{Named, Operation},
+    gate::{Gate, Gates},
     release,
     teardown::{Seen, Step, decide, under_way},
 };
@@ -147,6 +148,10 @@ impl Operation for TearDown {
         node.provision_state = ProvisionState::Deleting;
         node.target_provision_state = ProvisionState::Available;
         Ok(Some(seen))
+    }
+
+    fn gate<'a>(&self, gates: &'a Gates, step: &Step) -> Option<&'a Gate> {
+        matches!(step, Step::Undeploy).then_some(&gates.tear_downs)
     }
 
     fn node<'a>(&self, seen: &'a Seen) -> Option<&'a Node> {

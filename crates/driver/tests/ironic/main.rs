@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod deploying;
+mod full;
 mod killed;
 mod properties;
 mod support;

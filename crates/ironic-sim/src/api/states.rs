@@ -69,6 +69,15 @@ pub(super) fn provision(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
             "A non-empty \"rescue_password\" is required when setting target provision state to rescue",
         ));
     }
+    if let Some(what) = cx.world.is_full(verb) {
+        return Err(Refusal::new(
+            503,
+            format!(
+                "Unable to process request at this time. The concurrent action limit for {what} has been reached. Please \
+                 contact your administrator and try again later."
+            ),
+        ));
+    }
     cx.unlocked(id)?;
     conductor_checks(cx, id, verb)?;
     cx.edit(id, |record| {
