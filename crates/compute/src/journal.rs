@@ -46,10 +46,13 @@ impl Work {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub reason: String,
-    /// Another node may do better: the request goes back to the control plane.
+    /// Another node may do better: the request goes back to the control plane, if it may.
     pub reschedule: bool,
     /// It was no fault of the node's.
     pub by_policy: bool,
+    /// The request is about to go back, or has gone back.
+    #[serde(default)]
+    pub handing_back: bool,
 }
 
 /// A request as it was taken, and how it failed if it did.
@@ -206,7 +209,8 @@ mod tests {
     async fn an_entry_that_is_there_is_kept_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
-        let verdict = Verdict { reason: "broken".to_owned(), reschedule: true, by_policy: false };
+        let verdict =
+            Verdict { reason: "broken".to_owned(), reschedule: true, by_policy: false, handing_back: false };
         journal.keep(Entry { verdict: Some(verdict.clone()), ..entry() }).await.unwrap();
         journal.keep(entry()).await.unwrap();
         assert_eq!(journal.entries().unwrap()[0].verdict, Some(verdict));

@@ -14,7 +14,7 @@ use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
-use world::{Kill, Process, World, delete, placed_again, server};
+use world::{Kill, Process, Trouble, World, delete, placed_again, server, with_volume};
 
 /// A world with two machines that are reported already.
 async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
@@ -152,7 +152,7 @@ async fn a_delete_goes_on_wherever_the_process_is_killed() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_is_killed() {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
@@ -160,6 +160,7 @@ async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_i
         world.sim.fail_deploy(nodes[0].0, "the disk is broken");
         let calls = build(&world, state.path(), nodes[0], 1, Some(kill)).await;
         start_again(&world, state.path()).await;
+        world.conducted().await;
         let tables = world.tables();
         assert_eq!(tables.rescheduled, [first()], "{why}: faults {:?}", tables.faults);
         assert_eq!(tables.allocations.get(&first()), Some(&nodes[1]), "{why}");
@@ -170,6 +171,121 @@ async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_i
         calls > kill.call
     })
     .await;
+}
+
+/// How a build with a volume ends that cannot succeed, wherever it is killed: nothing is left but, where `kept`, the volume.
+async fn ends_in_error_without_a_trace(kept: bool, may_reschedule: bool, hinder: impl Fn(&World, NodeId)) {
+    kill_everywhere(async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud(state.path()).await;
+        hinder(&world, nodes[0]);
+        let process = Process::start(&world, state.path(), Some(kill));
+        let request = with_volume(&world, server(&world, 1, nodes[0], may_reschedule));
+        process.manager.admit_build(&request).await.unwrap();
+        process.manager.build(request);
+        process.ended().await;
+        let calls = world.calls_made();
+        start_again(&world, state.path()).await;
+        let tables = world.tables();
+        assert_eq!(tables.instances[&first()].vm_state, VmState::Error, "{why}");
+        assert!(tables.instances[&first()].node.is_none(), "{why}");
+        assert!(tables.neutron.is_empty(), "{why}");
+        assert!(tables.allocations.is_empty(), "{why}");
+        assert!(tables.rescheduled.is_empty(), "{why}");
+        assert!(tables.torn_off.is_empty(), "{why}: a volume went before its machine");
+        let left: Vec<_> = tables.volumes.values().copied().collect();
+        assert_eq!(left, if kept { vec![None] } else { vec![] }, "{why}");
+        let texts: std::collections::BTreeSet<_> =
+            tables.faults.iter().map(|(_, text)| text.clone()).collect();
+        assert_eq!(texts.len(), 1, "{why}: {texts:?}");
+        drop(tables);
+        assert!(world.sim.by_instance(first().0).is_none(), "{why}");
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_may_not_be_tried_elsewhere_leaves_the_volume_wherever_the_process_is_killed() {
+    ends_in_error_without_a_trace(true, false, |world, node| {
+        world.sim.fail_deploy(node.0, "the disk is broken");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_build_takes_its_volume_along_wherever_the_process_is_killed() {
+    ends_in_error_without_a_trace(false, true, |world, _| {
+        let body = ironic_sim::error_body(400, "InvalidImage: the format is not what it says");
+        let matcher = ironic_sim::Matcher::call(ironic_sim::Call::SetProvision).detail("active");
+        let kind = ironic_sim::Kind::Status(400, body);
+        world.sim.fault(ironic_sim::Fault { matcher, times: u32::MAX, kind });
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_neutron_refuses_leaves_nothing_wherever_the_process_is_killed() {
+    ends_in_error_without_a_trace(false, true, |world, _| {
+        for _ in 0..3 {
+            world.trouble("create_port", Trouble::Refused);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_meets_a_build_leaves_nothing_wherever_the_process_is_killed() {
+    kill_everywhere(async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud(state.path()).await;
+        world.sim.hold(State::Deploying);
+        let process = Process::start(&world, state.path(), Some(kill));
+        let request = with_volume(&world, server(&world, 1, nodes[0], true));
+        process.manager.admit_build(&request).await.unwrap();
+        process.manager.build(request);
+        tokio::select! {
+            _ = world.sim.wait_for_state(nodes[0].0, State::Deploying) => {}
+            () = process.shutdown.cancelled() => {}
+        }
+        let request = delete(&world, first());
+        process.manager.admit_delete(&request).await.unwrap();
+        process.manager.delete(request);
+        world.sim.release();
+        process.ended().await;
+        let calls = world.calls_made();
+        start_again(&world, state.path()).await;
+        for node in &nodes {
+            world.sim.wait_for_state(node.0, State::Available).await;
+        }
+        is_gone(&world, first(), &why);
+        assert!(world.tables().volumes.is_empty(), "{why}");
+        assert!(world.tables().torn_off.is_empty(), "{why}");
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_a_failed_build_keeps_its_allocation_until_placement_knows_that_it_is_being_cleaned() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    world.sim.hold(State::Cleaning);
+    world.sim.fail_deploy(nodes[0].0, "the disk is broken");
+    for _ in 0..3 {
+        world.trouble("report", Trouble::Unavailable);
+    }
+    let process = Process::start(&world, state.path(), None);
+    let request = server(&world, 1, nodes[0], false);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    world.sim.wait_for_state(nodes[0].0, State::Cleaning).await;
+    process.ended().await;
+    let tables = world.tables();
+    assert!(!tables.allocations.contains_key(&first()));
+    assert!(tables.let_go_dirty.is_empty(), "the node could be booked while it was being cleaned");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! How a build that failed ends: who is told, what is undone, and whether the control plane tries another node
 //! (as `_do_build_and_run_instance` of `nova/compute/manager.py` decides it).
 
+use std::time::Duration;
+
 use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
+use tracing::Instrument;
 
 use super::Build;
 use crate::instance::{Expect, InstanceUpdate, TaskState, VmState};
@@ -28,6 +31,19 @@ pub(super) enum Failure {
     Away(String),
 }
 
+/// What becomes of the volumes that go with the server when its build fails (as `_do_build_and_run_instance` decides it).
+#[derive(PartialEq, Eq)]
+enum Volumes {
+    Deleted,
+    /// Only another node was to be tried: the user may want what is on them.
+    Kept,
+}
+
+/// How often, and how long after each other, an interrupted hand-over is looked at before the request is handed back again. The control plane
+/// claims another node within seconds, unless it is away itself.
+const HANDED_BACK_LOOKS: usize = 7;
+const HANDED_BACK_PAUSE: Duration = Duration::from_secs(10);
+
 impl From<ports::Error> for Failure {
     fn from(error: ports::Error) -> Self {
         match error {
@@ -41,7 +57,7 @@ impl From<ports::Error> for Failure {
 
 impl From<Verdict> for Failure {
     fn from(verdict: Verdict) -> Self {
-        let Verdict { reason, reschedule, by_policy } = verdict;
+        let Verdict { reason, reschedule, by_policy, .. } = verdict;
         if reschedule { Self::Reschedule { reason, by_policy } } else { Self::Abort(reason) }
     }
 }
@@ -83,12 +99,8 @@ impl Build {
                 failure
             }
             Failure::Gone => self.undo(failure).await,
-            Failure::Abort(reason) => {
-                self.mark(reason.clone(), false, false).await;
-                self.undo(failure).await
-            }
-            Failure::Reschedule { reason, by_policy } => {
-                self.mark(reason.clone(), self.request.may_reschedule, *by_policy).await;
+            Failure::Abort(_) | Failure::Reschedule { .. } => {
+                self.mark(&failure).await;
                 self.undo(failure).await
             }
         }
@@ -96,38 +108,52 @@ impl Build {
 
     /// Writes down why the build failed, before anything is undone: that cannot be observed, and a restart must not try
     /// this node again.
-    pub(super) async fn mark(&mut self, reason: String, reschedule: bool, by_policy: bool) {
-        let verdict = Verdict { reason, reschedule, by_policy };
+    pub(super) async fn mark(&mut self, failure: &Failure) {
+        let (reason, reschedule, by_policy) = match failure {
+            Failure::Abort(reason) => (reason.clone(), false, false),
+            Failure::Reschedule { reason, by_policy } => (reason.clone(), true, *by_policy),
+            _ => return,
+        };
+        self.write_down(Verdict { reason, reschedule, by_policy, handing_back: false }).await;
+    }
+
+    async fn write_down(&mut self, verdict: Verdict) {
         self.start = Start::Failed(verdict.clone());
         let origin = self.request.origin.clone();
         let entry = Entry { work: self.work.clone(), origin, verdict: Some(verdict) };
         if let Err(error) = self.manager.journal.write(entry).await {
-            tracing::warn!(%error, "the journal could not be written; a restart would try this node again");
+            tracing::warn!(%error, "the journal could not be written; a restart would begin this build again");
         }
     }
 
-    /// Undoes all that was done on the node, which is free afterwards.
+    /// Undoes all that was done on the node, which is free afterwards and cannot be booked before it is clean: the allocation goes
+    /// after this. The machine goes first: it may be writing to its volumes.
     pub(super) async fn undo(&mut self, failure: Failure) -> Failure {
+        // From here on Ironic works, for as long as it takes.
+        self.permit = None;
         let (ports, context, node) = (self.manager.ports.clone(), self.request.context.clone(), self.node());
-        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, false).await;
-        match ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
-            Ok(None) => failure,
-            Ok(Some(_)) => {
-                ports.reporter.follow(node);
-                if let Err(error) = ports.reporter.look_at(&context, node, None).await {
-                    tracing::warn!(%error, "the node could not be reported at once");
-                }
-                failure
-            }
-            Err(error) => {
-                tracing::error!(%error, "the node could not be freed");
-                match failure {
-                    Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
-                    // Nobody can ask again for a server that is gone: it is tried until it succeeds.
-                    _ => Failure::Away(error.to_string()),
-                }
-            }
+        if let Err(error) = ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
+            tracing::error!(%error, "the node could not be freed");
+            return match failure {
+                Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
+                // Nobody can ask again for a server that is gone: it is tried until it succeeds.
+                _ => Failure::Away(error.to_string()),
+            };
         }
+        // Nobody will ask for the volumes of a server that is gone.
+        let delete = matches!(failure, Failure::Gone);
+        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, delete).await;
+        ports.reporter.follow(node);
+        if let Err(error) = ports.reporter.look_at(&context, node, None).await
+            && !ports.reporter.is_reserved(node)
+        {
+            if error.is_transient() {
+                return Failure::Away(error.to_string());
+            }
+            // What refuses the report may be the very allocation that goes next.
+            tracing::warn!(%node, %error, "the node could not be reported before its allocation goes");
+        }
+        failure
     }
 
     /// Ends a build that failed and is undone. Answers what the event shows, the message and the longer story, if it shows
@@ -166,18 +192,18 @@ impl Build {
                         Failure::Abort(why) | Failure::Stuck(why) | Failure::Reschedule { reason: why, .. },
                     ) => {
                         let message = format!("{reason} (and could not be re-scheduled: {why})");
-                        self.fail(&message, rescheduled(&reason)).await
+                        self.fail(&message, rescheduled(&reason), Volumes::Kept).await
                     }
                 }
             }
             Failure::Reschedule { reason, .. } => {
                 self.notify(Phase::Error(&reason)).await;
-                self.fail(&reason, rescheduled(&reason)).await
+                self.fail(&reason, rescheduled(&reason), Volumes::Kept).await
             }
             Failure::Abort(reason) => {
                 self.notify(Phase::Error(&reason)).await;
                 let text = format!("Build of instance {id} aborted: {reason}");
-                self.fail(&text, text.clone()).await
+                self.fail(&text, text.clone(), Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {
                 self.notify(Phase::Error(&reason)).await;
@@ -198,10 +224,17 @@ impl Build {
     }
 
     /// The server is in error: everything is given back, the user reads why.
-    async fn fail(&mut self, message: &str, details: String) -> Result<Option<(String, String)>, Start> {
+    async fn fail(
+        &mut self,
+        message: &str,
+        details: String,
+        volumes: Volumes,
+    ) -> Result<Option<(String, String)>, Start> {
         self.deallocate_networks().await;
         let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
-        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
+        if volumes == Volumes::Deleted {
+            ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
+        }
         let homeless =
             InstanceUpdate { home: Some(None), availability_zone: Some(None), ..InstanceUpdate::default() };
         self.set_error(message, &details, homeless).await?;
@@ -243,17 +276,44 @@ impl Build {
         let expect = Self::any_task();
         ports.instances.update(&self.request.context, &mut self.instance, update, expect).await?;
         ports.placement.release(&self.request.context, self.instance.id).await?;
-        ports.instances.reschedule(&self.request, reason, details).await?;
-        // From here on the request is the control plane's; handing it back twice would build the server twice.
-        if let Err(error) = self.manager.journal.erase(&self.work).await {
-            tracing::warn!(%error, "the journal entry could not be erased at once");
+        // From here on the request may be the control plane's; handing it back twice would build the server twice.
+        if let Start::Failed(verdict) = self.start.clone() {
+            self.write_down(Verdict { handing_back: true, ..verdict }).await;
         }
-        Ok(())
+        // A shutdown does not come in between.
+        let (manager, request, work) = (self.manager.clone(), self.request.clone(), self.work.clone());
+        let (reason, details) = (reason.to_owned(), details.to_owned());
+        let handing_back = self.manager.tasks.spawn(
+            async move {
+                manager.ports.instances.reschedule(&request, &reason, &details).await?;
+                if let Err(error) = manager.journal.erase(&work).await {
+                    tracing::warn!(%error, "the journal entry could not be erased at once");
+                }
+                Ok(())
+            }
+            .in_current_span(),
+        );
+        handing_back.await.unwrap_or_else(|error| Err(Failure::Away(error.to_string())))
     }
 
-    /// Whether the control plane has the request again: then the instance failed for good, holds another node, or is at
-    /// home somewhere else.
-    pub(super) async fn was_handed_back(&mut self) -> Result<bool, Failure> {
+    /// Whether the control plane has the request again. Where the process may have died right after it gave it back, the control plane is
+    /// given time to show what it does with it.
+    pub(super) async fn was_handed_back(&mut self, verdict: &Verdict) -> Result<bool, Failure> {
+        let looks = if verdict.handing_back { HANDED_BACK_LOOKS } else { 1 };
+        for look in 0..looks {
+            if look > 0 {
+                let slept = self.cancel.run_until_cancelled(tokio::time::sleep(HANDED_BACK_PAUSE)).await;
+                slept.ok_or_else(Failure::deleting)?;
+            }
+            if self.is_elsewhere_again().await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the instance failed for good, holds another node, or is at home somewhere else.
+    async fn is_elsewhere_again(&self) -> Result<bool, Failure> {
         let ports = &self.manager.ports;
         let found = ports.instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;

@@ -139,17 +139,22 @@ impl Build {
     /// The build; a failure that comes out of here is undone already.
     async fn build(&mut self) -> Result<Finish, Failure> {
         if let Start::Failed(verdict) = self.start.clone() {
-            return match self.was_handed_back().await {
-                Ok(true) if verdict.reschedule => Ok(Finish::Elsewhere),
-                Ok(_) => Err(self.undo(verdict.into()).await),
+            return match self.was_handed_back(&verdict).await {
+                Ok(true) if verdict.reschedule && self.request.may_reschedule => Ok(Finish::Elsewhere),
+                Ok(_) => {
+                    if let Err(away @ Failure::Away(_)) = self.read_block_devices().await {
+                        return Err(away);
+                    }
+                    Err(self.undo(verdict.into()).await)
+                }
                 Err(failure) => Err(self.give_up(failure).await),
             };
         }
         match self.steps().await {
             Err(failure) if self.claimed => Err(self.give_up(failure).await),
-            Err(Failure::Reschedule { reason, by_policy }) => {
-                self.mark(reason.clone(), self.request.may_reschedule, by_policy).await;
-                Err(Failure::Reschedule { reason, by_policy })
+            Err(failure @ Failure::Reschedule { .. }) => {
+                self.mark(&failure).await;
+                Err(failure)
             }
             ended => ended,
         }
@@ -176,7 +181,7 @@ impl Build {
         let instances = &self.manager.ports.instances;
         let found = instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
-        self.request.block_devices = instances.block_devices(&self.request.context, self.instance.id).await?;
+        self.read_block_devices().await?;
         self.instance.host = found.host;
         self.instance.node = found.node;
         self.instance.system_metadata = found.system_metadata;
@@ -196,6 +201,13 @@ impl Build {
             // Somebody else gave up on it, or it holds a node that could not be freed: the user's delete ends it.
             _ => Ok(Some(Finish::Elsewhere)),
         }
+    }
+
+    /// Reads the disks as the build left them before a restart: with the volumes that it made, and their attachments.
+    async fn read_block_devices(&mut self) -> Result<(), Failure> {
+        let instances = &self.manager.ports.instances;
+        self.request.block_devices = instances.block_devices(&self.request.context, self.instance.id).await?;
+        Ok(())
     }
 
     /// The tasks in which the next change may find the instance: as stock expects them, or, after a restart, any that a

@@ -97,7 +97,8 @@ pub(crate) struct Inner {
     /// What this start took up. The broker may deliver these requests once more, at a time when they have ended: one that
     /// failed here may be at work on another node by then.
     taken_up: Mutex<HashSet<Work>>,
-    tasks: TaskTracker,
+    /// What a shutdown waits for.
+    pub(crate) tasks: TaskTracker,
     shutdown: CancellationToken,
 }
 

@@ -8,8 +8,8 @@ mod servers;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use compute::instance::Instance;
-use compute::ports::{KnownProvider, Record};
+use compute::instance::{BlockDevice, Instance};
+use compute::ports::{self, KnownProvider, Record};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
 use ironic_sim::{Action, Sim};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use process::Process;
-pub use servers::{delete, placed_again, server};
+pub use servers::{delete, placed_again, server, with_volume};
 
 pub const HOST: &str = "compute1";
 
@@ -50,6 +50,13 @@ pub struct Tables {
     pub events: Vec<Recorded>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,
+    pub disks: HashMap<InstanceId, Vec<BlockDevice>>,
+    /// Cinder's volumes, and which instance each is attached to.
+    pub volumes: BTreeMap<Uuid, Option<InstanceId>>,
+    /// Volumes that were taken from a machine which was still there.
+    pub torn_off: Vec<Uuid>,
+    /// Nodes that somebody could book while they were being cleaned.
+    pub let_go_dirty: Vec<NodeId>,
     /// Remote calls by name, for the tests that count them.
     pub calls: BTreeMap<&'static str, usize>,
 }
@@ -61,6 +68,26 @@ pub struct World {
     kill: Mutex<Option<(Kill, CancellationToken)>>,
     rescheduled: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
     bug: Mutex<Option<&'static str>>,
+    trouble: Mutex<Vec<(&'static str, Trouble)>>,
+    conductor: tokio_util::task::TaskTracker,
+}
+
+/// What a service behind a port answers in place of its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    Unavailable,
+    Refused,
+}
+
+impl Trouble {
+    fn error(self) -> ports::Error {
+        match self {
+            Self::Unavailable => ports::Error::Unavailable("cannot connect at 10.0.0.5:9696".to_owned()),
+            Self::Refused => {
+                ports::Error::Refused { class: "OverQuota".to_owned(), message: "no more ports".to_owned() }
+            }
+        }
+    }
 }
 
 impl World {
@@ -72,6 +99,8 @@ impl World {
             kill: Mutex::new(None),
             rescheduled: Mutex::new(None),
             bug: Mutex::new(None),
+            trouble: Mutex::default(),
+            conductor: tokio_util::task::TaskTracker::new(),
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
@@ -101,6 +130,18 @@ impl World {
         *self.bug.lock().unwrap() = Some(call);
     }
 
+    /// The next call of this name meets with trouble, and each further one that was asked for.
+    pub fn trouble(&self, name: &'static str, trouble: Trouble) {
+        self.trouble.lock().unwrap().push((name, trouble));
+    }
+
+    /// Waits until the conductor has done what it was asked for.
+    pub async fn conducted(&self) {
+        self.conductor.close();
+        self.conductor.wait().await;
+        self.conductor.reopen();
+    }
+
     /// Counts a call when it begins, and says whether the process dies here.
     fn dies(&self, begins: bool, after: bool) -> bool {
         let mut made = self.made.lock().unwrap();
@@ -117,20 +158,40 @@ impl World {
         }
     }
 
-    async fn call<T>(&self, name: &'static str, effect: impl FnOnce(&mut Tables) -> T) -> T {
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        effect: impl FnOnce(&mut Tables) -> ports::Result<T>,
+    ) -> ports::Result<T> {
         if self.dies(true, false) {
-            std::future::pending::<()>().await;
+            death(name).await;
         }
         let is_buggy = self.bug.lock().unwrap().take_if(|call| *call == name).is_some();
         assert!(!is_buggy, "a bug at {name}");
+        let trouble = {
+            let mut troubles = self.trouble.lock().unwrap();
+            let due = troubles.iter().position(|(whose, _)| *whose == name);
+            due.map(|due| troubles.remove(due).1)
+        };
         let result = {
             let mut tables = self.tables();
             *tables.calls.entry(name).or_default() += 1;
-            effect(&mut tables)
+            match trouble {
+                Some(trouble) => Err(trouble.error()),
+                None => effect(&mut tables),
+            }
         };
         if self.dies(false, true) {
-            std::future::pending::<()>().await;
+            death(name).await;
         }
         result
     }
+}
+
+/// What a killed process does: nothing. The work is dropped with it, but for the hand-over, which a shutdown waits for.
+async fn death(name: &str) {
+    if name == "reschedule" {
+        std::panic::resume_unwind(Box::new("killed"));
+    }
+    std::future::pending::<()>().await;
 }

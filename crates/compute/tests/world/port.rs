@@ -13,6 +13,7 @@ use compute::ports::{
 use compute::request::{BuildRequest, DeleteRequest, Origin};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
+use ironic_sim::State;
 use openstack::ironic::NewVolumeTarget;
 use oslo::context::RequestContext;
 use serde_json::{Value, json};
@@ -95,8 +96,8 @@ impl Instances for Port {
             .await
     }
 
-    async fn block_devices(&self, _: &RequestContext, _: InstanceId) -> Result<Vec<BlockDevice>> {
-        Ok(Vec::new())
+    async fn block_devices(&self, _: &RequestContext, id: InstanceId) -> Result<Vec<BlockDevice>> {
+        self.0.call("block_devices", |t| Ok(t.disks.get(&id).cloned().unwrap_or_default())).await
     }
 
     async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
@@ -158,15 +159,21 @@ impl Instances for Port {
         if let Some(act) = &*self.0.rescheduled.lock().unwrap() {
             act();
         }
+        let (world, node) = (self.0.clone(), request.node);
         self.0
-            .call("reschedule", |t| {
+            .call("reschedule", move |t| {
                 t.rescheduled.push(id);
-                // The conductor claims another node, if there is one, before it answers to anybody.
-                let taken: Vec<NodeId> = t.allocations.values().copied().collect();
-                let other = t.records.keys().find(|n| **n != request.node && !taken.contains(n)).copied();
-                if let Some(other) = other {
-                    t.allocations.insert(id, other);
-                }
+                let conductor = world.conductor.clone();
+                conductor.spawn(async move {
+                    // The conductor takes its time to claim another node, if there is one.
+                    tokio::time::sleep(std::time::Duration::from_secs(35)).await;
+                    let mut tables = world.tables();
+                    let taken: Vec<NodeId> = tables.allocations.values().copied().collect();
+                    let other = tables.records.keys().find(|n| **n != node && !taken.contains(n)).copied();
+                    if let Some(other) = other {
+                        tables.allocations.insert(id, other);
+                    }
+                });
                 Ok(())
             })
             .await
@@ -306,7 +313,14 @@ impl Placement for Port {
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> Result<()> {
         self.0
             .call("release", |t| {
-                t.allocations.remove(&instance);
+                if let Some(node) = t.allocations.remove(&instance) {
+                    let being_cleaned =
+                        matches!(self.0.sim.node(node.0).provision_state, State::Deleting | State::Cleaning);
+                    let reserved = |p: &KnownProvider| p.inventory.values().any(|s| s.reserved == s.total);
+                    if being_cleaned && !t.providers.get(&node).is_some_and(reserved) {
+                        t.let_go_dirty.push(node);
+                    }
+                }
                 Ok(())
             })
             .await
@@ -321,13 +335,13 @@ impl Networks for Port {
             .0
             .call("create_port", |t| {
                 let found = t.neutron.iter().find(|(_, owner)| *owner == id).map(|(port, _)| *port);
-                found.unwrap_or_else(|| {
+                Ok(found.unwrap_or_else(|| {
                     let port = Uuid::from_u128(0xF000 + t.neutron.len() as u128);
                     t.neutron.push((port, id));
                     port
-                })
+                }))
             })
-            .await;
+            .await?;
         Ok(serde_json::from_value(json!([{"id": port, "address": "52:54:00:00:00:01"}])).unwrap())
     }
 
@@ -355,14 +369,41 @@ impl Volumes for Port {
     async fn attach(
         &self,
         _: &RequestContext,
-        _: &Instance,
-        _: &mut [BlockDevice],
+        instance: &Instance,
+        devices: &mut [BlockDevice],
         _: &Value,
     ) -> Result<Vec<NewVolumeTarget>> {
-        Ok(Vec::new())
+        let id = instance.id;
+        self.0
+            .call("attach_volumes", |t| {
+                for device in devices.iter_mut() {
+                    device.attachment_id = Some(Uuid::from_u128(0xA000));
+                    t.volumes.insert(device.volume_id.unwrap(), Some(id));
+                }
+                t.disks.insert(id, devices.to_vec());
+                Ok(Vec::new())
+            })
+            .await
     }
 
-    async fn detach(&self, _: &RequestContext, _: &Instance, _: &[BlockDevice], _: bool) {}
+    async fn detach(&self, _: &RequestContext, instance: &Instance, devices: &[BlockDevice], delete: bool) {
+        let machine = self.0.sim.by_instance(instance.id.0);
+        let detached = self.0.call("detach_volumes", |t| {
+            for device in devices {
+                let volume = device.volume_id.unwrap();
+                if machine.is_some() && t.volumes.get(&volume).is_some_and(Option::is_some) {
+                    t.torn_off.push(volume);
+                }
+                if delete && device.delete_on_termination {
+                    t.volumes.remove(&volume);
+                } else if device.attachment_id.is_some() {
+                    t.volumes.insert(volume, None);
+                }
+            }
+            Ok(())
+        });
+        detached.await.unwrap_or(());
+    }
 }
 
 #[async_trait]
@@ -370,11 +411,11 @@ impl Announcer for Port {
     async fn notify(&self, _: &RequestContext, _: &Instance, _: Event, _: Phase<'_>) {}
 
     async fn instance_changed(&self, _: &RequestContext, _: &Instance) {
-        self.0.call("instance_changed", |_| ()).await;
+        self.0.call("instance_changed", |_| Ok(())).await.unwrap_or(());
     }
 
     async fn instance_gone(&self, _: &RequestContext, _: InstanceId) {
-        self.0.call("instance_gone", |_| ()).await;
+        self.0.call("instance_gone", |_| Ok(())).await.unwrap_or(());
     }
 
     async fn sync(&self, _: &RequestContext, _: &[InstanceId]) {}
@@ -383,6 +424,6 @@ impl Announcer for Port {
 #[async_trait]
 impl VendorDataSource for Port {
     async fn vendor_data(&self, _: &RequestContext, _: &Instance, _: Option<Uuid>) -> Result<VendorData> {
-        Ok(VendorData { fixed: Some(json!({})), dynamic: None })
+        self.0.call("vendor_data", |_| Ok(VendorData { fixed: Some(json!({})), dynamic: None })).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compute::instance::{Ec2Ids, Flavor, Instance, Power, TaskState, VmState};
+use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, Power, TaskState, VmState};
 use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -77,6 +77,30 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
     tables.instances.insert(id, instance);
     tables.allocations.insert(id, node);
     tables.requests.insert(key, request.clone());
+    request
+}
+
+/// The same server with a volume that goes with it.
+pub fn with_volume(world: &World, mut request: BuildRequest) -> BuildRequest {
+    let volume = Uuid::from_u128(0xC0DE);
+    request.block_devices = vec![BlockDevice {
+        origin: Origin(json!(null)),
+        id: Uuid::from_u128(0xB000),
+        source: "volume".to_owned(),
+        destination: "volume".to_owned(),
+        boot_index: None,
+        guest_format: None,
+        device_name: Some("/dev/sdb".to_owned()),
+        volume_id: Some(volume),
+        attachment_id: None,
+        delete_on_termination: true,
+        no_device: false,
+        tag: None,
+    }];
+    let mut tables = world.tables();
+    tables.volumes.insert(volume, None);
+    tables.disks.insert(request.instance.id, request.block_devices.clone());
+    tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
     request
 }
 
