@@ -31,25 +31,24 @@ impl Manager {
 
     /// A port of an instance was deleted: it leaves the node and the addresses.
     pub async fn vif_deleted(&self, context: &RequestContext, id: InstanceId, port: Uuid) {
-        let _only_writer = self.0.network_locks.lock(id).await;
         if let Err(error) = self.drop_vif(context, id, port).await {
             tracing::warn!(instance = %id, %port, %error, "the deleted port could not be taken off");
         }
     }
 
     async fn drop_vif(&self, context: &RequestContext, id: InstanceId, port: Uuid) -> Result<()> {
-        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
-        let mut network = instance.network.clone();
-        let before = network.0.len();
-        network.0.retain(|vif| vif.id != port.to_string());
-        if network.0.len() == before {
-            return Ok(());
-        }
+        let has = |instance: &Instance| instance.network.0.iter().any(|vif| vif.id == port.to_string());
+        let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
+        // A locked node may take minutes: nobody else waits for it.
         if let Some(node) = instance.node
             && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), id, node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
+        let _only_writer = self.0.network_locks.lock(id).await;
+        let Some(mut instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
+        let mut network = instance.network.clone();
+        network.0.retain(|vif| vif.id != port.to_string());
         self.0.ports.instances.save_network(context, &mut instance, network).await
     }
 
