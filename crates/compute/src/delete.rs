@@ -12,6 +12,7 @@ use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::manager::{End, Inner, Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
 use crate::request::DeleteRequest;
+use crate::told;
 
 /// The event that users see of a delete.
 const EVENT: &str = "compute_terminate_instance";
@@ -156,9 +157,12 @@ impl Delete {
         let ports = self.manager.ports.clone();
         let torn_down = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
         let networks = ports.networks.deallocate(context, &self.instance, &[]).await;
-        let node = torn_down.map_err(|error| Failure::Failed(error.to_string()))?;
+        let node = torn_down.map_err(|error| Failure::Failed(told::of_driver(error)))?;
         match networks {
-            Err(ports::Error::Unavailable(text)) => return Err(Failure::Failed(text)),
+            Err(ports::Error::Unavailable(why)) => {
+                tracing::error!(%why, "the ports could not be given back");
+                return Err(Failure::Failed("The ports of the server could not be given back.".to_owned()));
+            }
             other => other?,
         }
         if !self.instance.network.0.is_empty() && !self.instance.deleted {

@@ -13,5 +13,6 @@ pub mod ports;
 pub mod request;
 #[cfg(test)]
 mod testing;
+mod told;
 
 pub use manager::{Manager, Options, Ports};

@@ -62,7 +62,7 @@ pub(crate) enum Setback {
     /// The node is locked, or in a transition that allows no change: look again a little later, within the limit of `api_max_retries`.
     Busy(openstack::Error),
     /// Ironic is away, or its answer was lost: look again later, for as long as the driver's patience lasts.
-    Away(openstack::Error),
+    Away(Error),
     /// Ironic is well and takes no more at once: line up, for as long as it takes.
     Full,
     /// Refused for good, as things were when we looked: look again once. If the same step is due still, that was the answer.
@@ -92,12 +92,24 @@ impl From<openstack::Error> for Setback {
             Self::Over(Error::Remote(error))
         } else if is_full(&error) {
             Self::Full
-        } else if error.is_transient() {
-            Self::Away(error)
+        } else if is_away(&error) {
+            Self::Away(Error::Remote(error))
         } else {
             Self::Refused(error)
         }
     }
+}
+
+/// Whether Ironic cannot be asked now and may be later: it is away, or our credentials, the catalog or something between us and Ironic is
+/// wrong until an operator has put it right.
+pub(crate) fn is_away(error: &openstack::Error) -> bool {
+    error.is_transient() || needs_operator(error)
+}
+
+/// Whether only an operator can help.
+pub(crate) fn needs_operator(error: &openstack::Error) -> bool {
+    use openstack::Error as E;
+    error.is_unauthorized() || matches!(error, E::Endpoint { .. } | E::Decode { .. })
 }
 
 /// Ironic answers 500 to a deployment or tear-down that fails its own checks (`InstanceDeployFailure` has no status of its
@@ -184,6 +196,8 @@ pub(crate) mod tests {
             (http(404, "Node x could not be found."), "refused"),
             (http(403, "protected"), "refused"),
             (openstack::Error::Lost { service: "baremetal", message: String::new() }, "away"),
+            (openstack::Error::Auth { status: 401, message: String::new() }, "away"),
+            (openstack::Error::Endpoint { service: "baremetal", message: String::new() }, "away"),
         ];
         for (error, expected) in cases {
             let text = error.to_string();

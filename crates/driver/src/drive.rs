@@ -1,15 +1,19 @@
 //! The one loop that runs every operation: observe → decide → act or wait.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use openstack::ironic::Node;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
     Error, InstanceId, Next, Options,
-    act::Setback,
+    act::{Setback, is_away, needs_operator},
     gate::{self, Gate, Gates, Turn},
     watch::{Place, Watcher},
 };
@@ -67,6 +71,7 @@ pub(crate) struct Drive<'a> {
     pub(crate) watcher: &'a Watcher,
     pub(crate) gates: &'a Gates,
     pub(crate) options: &'a Options,
+    pub(crate) alarm: &'a Alarm,
     pub(crate) instance: InstanceId,
     pub(crate) cancel: &'a CancellationToken,
 }
@@ -78,8 +83,22 @@ impl Drive<'_> {
         self.run_in_span(operation).instrument(span).await
     }
 
+    /// Reads, again and again while Ironic is away.
+    pub(crate) async fn read<T, F>(&self, mut look: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, openstack::Error>>,
+    {
+        let mut limits = Limits::new(self.options, self.alarm, self.instance);
+        loop {
+            match self.unless_cancelled(look()).await? {
+                Err(error) if is_away(&error) => self.pause(limits.cannot_look(error)?).await?,
+                result => return Ok(result?),
+            }
+        }
+    }
+
     async fn run_in_span<O: Operation>(&self, operation: &mut O) -> Result<O::Seen, Error> {
-        let mut limits = Limits::new(self.options, self.instance);
+        let mut limits = Limits::new(self.options, self.alarm, self.instance);
         let mut known = None;
         let mut fresh = None;
         // From when it is our turn to when the step is done; the node is looked at in between.
@@ -93,7 +112,7 @@ impl Drive<'_> {
                         limits.looking = None;
                         seen
                     }
-                    Err(error) if error.is_transient() => {
+                    Err(error) if is_away(&error) => {
                         self.pause(limits.cannot_look(error)?).await?;
                         turn = None;
                         continue;
@@ -181,10 +200,12 @@ impl Drive<'_> {
         if !bounded {
             return waiting.await;
         }
-        match tokio::time::timeout_at(limits.deadline(), waiting).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::LockedTooLong(stuck)),
+        let deadline = limits.deadline();
+        if deadline <= Instant::now() {
+            return Err(Error::LockedTooLong(stuck));
         }
+        // A last look at the end: not everything that a decision looks at is watched.
+        tokio::time::timeout_at(deadline, waiting).await.unwrap_or(Ok(None))
     }
 
     async fn pause(&self, pause: Duration) -> Result<(), Error> {
@@ -199,6 +220,7 @@ impl Drive<'_> {
 /// How often and how long an operation puts up with setbacks.
 struct Limits<'a> {
     options: &'a Options,
+    alarm: &'a Alarm,
     /// 0.75 … 1.25, different for each instance, so that not all come back at the same moment after an outage.
     spread: f32,
     /// Since when, and how often, we have failed to look.
@@ -220,9 +242,9 @@ struct Outage {
 }
 
 impl<'a> Limits<'a> {
-    fn new(options: &'a Options, instance: InstanceId) -> Self {
+    fn new(options: &'a Options, alarm: &'a Alarm, instance: InstanceId) -> Self {
         let spread = 0.75 + f32::from(instance.0.as_bytes()[15]) / 510.0;
-        Self { options, spread, looking: None, acting: None, busy: 0, refused: None, deadline: None }
+        Self { options, alarm, spread, looking: None, acting: None, busy: 0, refused: None, deadline: None }
     }
 
     /// The node is under way: the steps so far are over, however they went.
@@ -244,13 +266,19 @@ impl<'a> Limits<'a> {
 
     /// How long to pause after a failed look.
     fn cannot_look(&mut self, error: openstack::Error) -> Result<Duration, Error> {
-        away(&mut self.looking, error, self.options.patience, self.spread)
+        self.alarm.sound(&error);
+        away(&mut self.looking, error.into(), self.options.patience, self.spread)
     }
 
     /// How long to pause before the next look after a step that did not happen.
     fn setback(&mut self, step: &'static str, setback: Setback) -> Result<Duration, Error> {
         match setback {
-            Setback::Away(error) => away(&mut self.acting, error, self.options.patience, self.spread),
+            Setback::Away(error) => {
+                if let Error::Remote(error) = &error {
+                    self.alarm.sound(error);
+                }
+                away(&mut self.acting, error, self.options.patience, self.spread)
+            }
             Setback::Full => {
                 // Ironic answers: no outage goes on, and waiting in the line is no waiting for the node.
                 self.progress();
@@ -275,18 +303,38 @@ impl<'a> Limits<'a> {
     }
 }
 
+/// What keeps the log from drowning in what only an operator can put right, and every operation meets.
+#[derive(Default)]
+pub(crate) struct Alarm(Mutex<Option<Instant>>);
+
+impl Alarm {
+    fn sound(&self, error: &openstack::Error) {
+        if !needs_operator(error) {
+            return;
+        }
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= ALARM_PAUSE) {
+            *last = Some(Instant::now());
+            error!(%error, "Ironic cannot be asked until an operator helps; all that is under way waits");
+        }
+    }
+}
+
+/// How long after an alarm the next one sounds.
+const ALARM_PAUSE: Duration = Duration::from_mins(1);
+
 fn away(
     outage: &mut Option<Outage>,
-    error: openstack::Error,
+    error: Error,
     patience: Duration,
     spread: f32,
 ) -> Result<Duration, Error> {
     let outage = outage.get_or_insert_with(|| Outage { since: Instant::now(), tries: 0 });
     if outage.since.elapsed() >= patience {
-        return Err(error.into());
+        return Err(error);
     }
     if outage.tries == 0 {
-        warn!(%error, "Ironic is away; trying again");
+        warn!(%error, "what the operation needs is away; trying again");
     }
     let pause = Duration::from_secs(1 << outage.tries.min(4)).min(LONGEST_PAUSE);
     outage.tries += 1;

@@ -13,9 +13,9 @@ use uuid::Uuid;
 
 use crate::{
     Error, InstanceId, NodeId, Server,
-    act::{Deploy, Ironic, Release, Reserve, TearDown, Vifs},
+    act::{Deploy, Ironic, Release, Reserve, Setback, TearDown, Vifs},
     deploy,
-    drive::Drive,
+    drive::{Alarm, Drive},
     gate::Gates,
     reserve, vifs,
     watch::{Place, Source, Watcher},
@@ -54,11 +54,25 @@ impl Options {
 pub trait ConfigDrive: Send + Sync {
     /// The gzipped and base64 encoded image, or `None` for a deployment without. Called when the node is about to be
     /// deployed, and not at all where it is being deployed already.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::ConfigDrive`], or whatever the deployment shall end with.
-    async fn build(&self, node: &Node) -> Result<Option<SecretString>, Error>;
+    async fn build(&self, node: &Node) -> Result<Option<SecretString>, NoDrive>;
+}
+
+/// Why there is no config drive. The texts are for the user.
+#[derive(Debug)]
+pub enum NoDrive {
+    /// Something that it is made from is away: ask again later, for as long as the driver's patience lasts.
+    Away(String),
+    /// It cannot be made.
+    Failed(String),
+}
+
+impl From<NoDrive> for Setback {
+    fn from(error: NoDrive) -> Self {
+        match error {
+            NoDrive::Away(text) => Self::Away(Error::ConfigDrive(text)),
+            NoDrive::Failed(text) => Self::Over(Error::ConfigDrive(text)),
+        }
+    }
 }
 
 /// A deployment that is wanted.
@@ -86,6 +100,7 @@ struct Shared {
     options: Options,
     watcher: Watcher,
     gates: Gates,
+    alarm: Alarm,
 }
 
 #[async_trait]
@@ -108,7 +123,15 @@ impl Driver {
     /// A driver on this Ironic.
     pub fn new(client: Client, options: Options) -> Self {
         let watcher = Watcher::new(client.clone());
-        Self { shared: Arc::new(Shared { client, options, watcher, gates: Gates::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                client,
+                options,
+                watcher,
+                gates: Gates::new(),
+                alarm: Alarm::default(),
+            }),
+        }
     }
 
     /// Watches for everybody, until shut down.
@@ -239,6 +262,19 @@ impl Driver {
         Ok(())
     }
 
+    /// Reads what an operation of the caller's needs: again and again while Ironic is away, for as long as the driver's patience lasts.
+    pub async fn read<T, F>(
+        &self,
+        instance: InstanceId,
+        cancel: &CancellationToken,
+        look: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, openstack::Error>>,
+    {
+        self.drive(instance, cancel).read(look).await
+    }
+
     /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is gone, or somebody has it
     /// already.
     pub async fn settled(&self, caller: &Caller, node: NodeId) -> Result<Option<Node>, Error> {
@@ -270,8 +306,8 @@ impl Driver {
     }
 
     fn drive<'a>(&'a self, instance: InstanceId, cancel: &'a CancellationToken) -> Drive<'a> {
-        let Shared { watcher, gates, options, .. } = &*self.shared;
-        Drive { watcher, gates, options, instance, cancel }
+        let Shared { watcher, gates, options, alarm, .. } = &*self.shared;
+        Drive { watcher, gates, options, alarm, instance, cancel }
     }
 }
 

@@ -23,7 +23,7 @@ pub mod teardown;
 pub mod vifs;
 pub mod watch;
 
-pub use driver::{ConfigDrive, Deployment, Driver, Options};
+pub use driver::{ConfigDrive, Deployment, Driver, NoDrive, Options};
 pub use error::Error;
 pub use ids::{InstanceId, NodeId};
 pub use next::{Failure, Next};

@@ -192,6 +192,8 @@ struct TearingDown {
     attached: bool,
     asked: bool,
     aborted: bool,
+    /// Ironic has failed to tear down, and holds the node's lock until the instance is off it.
+    failing: bool,
     /// Whether this Ironic keeps the instance's uuid on a node that it failed to tear down.
     keeps: bool,
     /// Tear-downs that Ironic accepted since the process was last started; not known to the operation.
@@ -201,12 +203,10 @@ struct TearingDown {
 impl TearingDown {
     fn decide(self) -> Next<teardown::Step> {
         let vifs = if self.attached { BTreeSet::from(["vif".to_owned()]) } else { BTreeSet::new() };
+        let mut node = node(self.state, self.ours);
+        node.reservation = self.failing.then(|| "conductor".to_owned());
         let seen = teardown::Seen {
-            release: release::Seen {
-                node: Some(node(self.state, self.ours)),
-                targets: BTreeSet::new(),
-                vifs,
-            },
+            release: release::Seen { node: Some(node), targets: BTreeSet::new(), vifs },
             asked: self.asked,
             aborted: self.aborted,
         };
@@ -215,7 +215,9 @@ impl TearingDown {
 
     /// Ironic's rule for changes of a node's record.
     fn may_change(self) -> bool {
-        !self.state.is_locked() && (self.state.target().is_none() || self.state.allows_update())
+        !self.failing
+            && !self.state.is_locked()
+            && (self.state.target().is_none() || self.state.allows_update())
     }
 }
 
@@ -236,11 +238,13 @@ impl World for TearingDown {
                 return Err(());
             }
             Next::Fail(Failure::TearDownFailed(_)) => {
-                assert!(self.asked, "failed without trying: {self:?}");
+                assert!(self.asked && !self.failing, "failed without trying, or too early: {self:?}");
                 return Err(());
             }
             Next::Fail(failure) => panic!("{failure:?} in {self:?}"),
             Next::Wait => vec![],
+            // Ironic answers that the node is locked.
+            Next::Act(teardown::Step::Undeploy) if self.failing => vec![],
             Next::Act(teardown::Step::Undeploy) => {
                 assert!(self.tear_downs == 0 || !self.asked, "torn down twice: {self:?}");
                 match machine::verb(self.state, Verb::Delete) {
@@ -275,9 +279,14 @@ impl World for TearingDown {
     }
 
     fn moves(self) -> Vec<Self> {
+        let left = |to: Self| Self { ours: false, attached: false, ..to };
+        if self.failing {
+            let ended = Self { failing: false, ..self };
+            return vec![if self.keeps { ended } else { left(ended) }];
+        }
         let moved = |state| {
-            let torn_down = self.state == State::Deleting && !(self.keeps && state == State::Error);
-            Self { state, ours: self.ours && !torn_down, attached: self.attached && !torn_down, ..self }
+            let to = Self { state, failing: self.state == State::Deleting && state == State::Error, ..self };
+            if self.state == State::Deleting && !to.failing { left(to) } else { to }
         };
         moves(self.state).into_iter().map(moved).collect()
     }
@@ -287,7 +296,16 @@ impl World for TearingDown {
 fn every_tear_down_ends_and_leaves_nothing() {
     let starts = machine::ALL_STATES.into_iter().flat_map(|state| {
         [(true, true, false), (true, false, true), (false, false, false)].map(|(ours, attached, keeps)| {
-            TearingDown { state, ours, attached, keeps, asked: false, aborted: false, tear_downs: 0 }
+            TearingDown {
+                state,
+                ours,
+                attached,
+                keeps,
+                asked: false,
+                aborted: false,
+                failing: false,
+                tear_downs: 0,
+            }
         })
     });
     everything_ends(starts, 140);

@@ -1,10 +1,12 @@
 //! Tearing down: from whatever state the instance's node is in to a node that does not carry the instance.
 //!
 //! The states that are torn down and those that are only released are Nova's (`_UNPROVISION_STATES` of its driver, and every unknown state). Beyond Nova:
-//! - a state that Ironic's machine has no way out of but its own progress (`deploying`, `rescuing`, …) is waited for rather
-//!   than asked again and again, within the same limit;
+//! - a state that Ironic's machine has no way out of but its own progress (`deploying`, `rescuing`, …) is waited for as long as Ironic works
+//!   at it, rather than asked again and again;
 //! - a deployment or service that an operator's step holds is aborted first: Ironic does not delete from `deploy hold` and `service hold`;
-//! - `deleting` is waited for as long as Ironic works at it: it ends in cleaning or in `error` by Ironic's own timeouts.
+//! - `deleting` is waited for in the same way: it ends in cleaning or in `error` by Ironic's own timeouts. A tear-down that fails ends in two
+//!   steps (`_do_node_tear_down` of Ironic's conductor): the state is `error` first, and the node still locked; then the instance leaves it all the
+//!   same, and the lock goes.
 
 use openstack::ironic::{Node, ProvisionState as S};
 
@@ -38,6 +40,7 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
         return Next::Done;
     };
     match &node.provision_state {
+        S::Error if seen.asked && node.reservation.is_some() => Next::Wait,
         S::Active
         | S::WaitCallBack
         | S::DeployFailed
@@ -102,7 +105,19 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
 /// Whether Ironic is at work on our request, so that waiting needs no limit.
 pub fn under_way(seen: &Seen) -> bool {
     let state = seen.release.node.as_ref().map(|node| &node.provision_state);
-    matches!(state, Some(S::Deleting | S::Deleted))
+    matches!(
+        state,
+        Some(
+            S::Deleting
+                | S::Deleted
+                | S::Deploying
+                | S::DeployDone
+                | S::Rebuild
+                | S::Rescuing
+                | S::Unrescuing
+                | S::Servicing
+        )
+    )
 }
 
 fn failed(node: &Node, instance: InstanceId) -> Next<Step> {
@@ -196,6 +211,21 @@ mod tests {
         for state in [S::DeployHold, S::ServiceHold] {
             assert_eq!(decide(&Seen { aborted: true, ..seen(state) }, OURS), Next::Wait);
         }
+    }
+
+    #[test]
+    fn a_failed_tear_down_has_ended_when_the_lock_is_gone() {
+        let mut failing = Seen { asked: true, ..seen(S::Error) };
+        let lock = |seen: &mut Seen, host: Option<&str>| {
+            if let Some(node) = seen.release.node.as_mut() {
+                node.reservation = host.map(str::to_owned);
+            }
+        };
+        lock(&mut failing, Some("conductor"));
+        assert_eq!(decide(&failing, OURS), Next::Wait);
+        assert!(!under_way(&failing));
+        lock(&mut failing, None);
+        assert_eq!(outcome(&decide(&failing, OURS)), "failed");
     }
 
     #[test]

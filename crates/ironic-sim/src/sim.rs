@@ -313,7 +313,7 @@ impl Sim {
         self.fail(node, State::Cleaning, error);
     }
 
-    /// The next tear down of the node fails: `error`, though the instance is off the node.
+    /// The next tear down of the node fails: `error`, though the instance leaves the node when `error` has lasted its duration.
     pub fn fail_tear_down(&self, node: Uuid, error: &str) {
         self.fail(node, State::Deleting, error);
     }

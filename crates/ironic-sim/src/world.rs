@@ -37,6 +37,8 @@ pub(crate) struct Record {
     pub generation: u64,
     /// The present work has been in its waiting state already.
     waited: bool,
+    /// A tear down failed: the state says so already, the instance leaves the node and the lock goes a little later.
+    leaving: bool,
     /// Steps that will fail: once each, when the work of that state ends.
     pub failures: Vec<(State, String)>,
     pub power_failures: Vec<String>,
@@ -97,6 +99,7 @@ impl World {
             node,
             generation: 0,
             waited: false,
+            leaving: false,
             failures: Vec::new(),
             power_failures: Vec::new(),
             invalid: BTreeMap::new(),
@@ -227,7 +230,7 @@ impl World {
         let record = self.get(id)?;
         let state = record.node.provision_state;
         let duration = self.config.durations.get(&state).copied().unwrap_or_default();
-        let works = machine::next(state, Outcome::Ok) != state;
+        let works = record.leaving || machine::next(state, Outcome::Ok) != state;
         works.then_some(Step { generation: record.generation, state, duration })
     }
 
@@ -255,6 +258,11 @@ pub(crate) fn enter(record: &mut Record, to: State, target: Option<State>) {
 
 /// What changes when the work of `state` ends.
 fn finish(record: &mut Record, state: State, wait_states: bool) {
+    if std::mem::take(&mut record.leaving) {
+        record.node.forget_instance();
+        record.node.reservation = None;
+        return;
+    }
     let failure = record.failures.iter().position(|(s, _)| *s == state);
     let failure = failure.map(|at| record.failures.remove(at).1);
     if failure.is_none()
@@ -274,6 +282,8 @@ fn finish(record: &mut Record, state: State, wait_states: bool) {
     }
     let node = &mut record.node;
     match (state, to) {
+        // `_do_node_tear_down` of the conductor's manager saves the state first, and clears the node in the end.
+        (State::Deleting, State::Error) => record.leaving = true,
         (State::Deleting, _) => {
             node.forget_instance();
             node.power_state = Some("power off".into());
@@ -300,4 +310,7 @@ fn finish(record: &mut Record, state: State, wait_states: bool) {
         to.target()
     };
     enter(record, to, target);
+    if record.leaving {
+        record.node.reservation = Some(CONDUCTOR.to_owned());
+    }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use configdrive::{File, Metadata};
+use driver::NoDrive;
 use openstack::ironic::Node;
 use oslo::context::RequestContext;
 use secrecy::{ExposeSecret, SecretString};
@@ -13,7 +14,9 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Build, server};
 use crate::instance::{BlockDevice, Instance};
 use crate::manager::{Inner, caller};
+use crate::ports;
 use crate::request::InjectedFile;
+use crate::told;
 
 /// Makes the config drive when the deployment is about to be asked for.
 pub(super) struct Drive {
@@ -40,20 +43,17 @@ impl Drive {
         }
     }
 
-    async fn metadata(&self, node: &Node) -> Result<Metadata, String> {
+    async fn metadata(&self, node: &Node) -> Result<Metadata, NoDrive> {
         let ports = &self.manager.ports;
         let options = &self.manager.options.build.config_drive;
         let caller = caller(&self.context);
-        let node_ports = ports.driver.ports(&caller, node.uuid).await.map_err(|e| e.to_string())?;
+        let node_ports = ports.driver.ports(&caller, node.uuid).await.map_err(|error| of_ironic(&error))?;
         let groups =
-            ports.driver.client().port_groups(&caller, node.uuid).await.map_err(|e| e.to_string())?;
-        let vendor_data = ports
-            .vendor_data
-            .vendor_data(&self.context, &self.instance, self.image)
-            .await
-            .map_err(|e| e.to_string())?;
-        let security_groups =
-            ports.networks.security_group_names(&self.instance).await.map_err(|e| e.to_string())?;
+            ports.driver.client().port_groups(&caller, node.uuid).await.map_err(|error| of_ironic(&error))?;
+        let vendor_data = ports.vendor_data.vendor_data(&self.context, &self.instance, self.image).await;
+        let vendor_data = vendor_data.map_err(|error| of_port("the vendor data", error))?;
+        let security_groups = ports.networks.security_group_names(&self.instance).await;
+        let security_groups = security_groups.map_err(|error| of_port("the security groups", error))?;
         let instance = &self.instance;
         Ok(Metadata {
             display_name: Some(instance.display_name.clone()),
@@ -81,8 +81,8 @@ impl Drive {
             default_ephemeral_device: instance.default_ephemeral_device.clone(),
             default_swap_device: instance.default_swap_device.clone(),
             block_devices: self.block_devices.iter().filter(|d| server::is_listed(d)).map(listed).collect(),
-            user_data: self.user_data()?,
-            injected_files: self.injected_files()?,
+            user_data: self.user_data().map_err(NoDrive::Failed)?,
+            injected_files: self.injected_files().map_err(NoDrive::Failed)?,
             admin_password: self.admin_password.clone(),
             network_info: instance.network.clone(),
             ports: node_ports
@@ -134,6 +134,25 @@ impl Drive {
     }
 }
 
+/// What is away may come back; where it is away is for the log alone.
+fn of_ironic(error: &openstack::Error) -> NoDrive {
+    if error.is_transient() {
+        tracing::warn!(%error, "the node's ports cannot be read for the config drive");
+        return NoDrive::Away("the node's ports cannot be read".to_owned());
+    }
+    NoDrive::Failed(told::of_ironic(error))
+}
+
+fn of_port(what: &str, error: ports::Error) -> NoDrive {
+    match error {
+        ports::Error::Unavailable(why) => {
+            tracing::warn!(%why, "{what} cannot be read for the config drive");
+            NoDrive::Away(format!("{what} cannot be read"))
+        }
+        other => NoDrive::Failed(other.to_string()),
+    }
+}
+
 fn listed(device: &BlockDevice) -> configdrive::BlockDevice {
     configdrive::BlockDevice {
         device_name: device.device_name.clone(),
@@ -145,14 +164,14 @@ fn listed(device: &BlockDevice) -> configdrive::BlockDevice {
 
 #[async_trait]
 impl driver::ConfigDrive for Drive {
-    async fn build(&self, node: &Node) -> Result<Option<SecretString>, driver::Error> {
+    async fn build(&self, node: &Node) -> Result<Option<SecretString>, NoDrive> {
         let options = self.manager.options.build.config_drive.clone();
         if !server::needs_config_drive(&self.instance, &options) {
             return Ok(None);
         }
         // Making the image is work of ours.
         let _slot = self.manager.builds.acquire().await.ok();
-        let metadata = self.metadata(node).await.map_err(driver::Error::ConfigDrive)?;
+        let metadata = self.metadata(node).await?;
         let made = tokio::task::spawn_blocking(move || {
             let files = configdrive::files(&metadata)?;
             let image = configdrive::build_image(&files, options.format, &options.publisher)?;
@@ -160,8 +179,8 @@ impl driver::ConfigDrive for Drive {
         });
         match made.await {
             Ok(Ok(drive)) => Ok(Some(drive)),
-            Ok(Err(error)) => Err(driver::Error::ConfigDrive(error.to_string())),
-            Err(error) => Err(driver::Error::ConfigDrive(error.to_string())),
+            Ok(Err(error)) => Err(NoDrive::Failed(error.to_string())),
+            Err(error) => Err(NoDrive::Failed(error.to_string())),
         }
     }
 }

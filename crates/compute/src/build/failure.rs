@@ -13,6 +13,7 @@ use crate::journal::{Entry, Verdict};
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
 use crate::request::NetworkRequests;
+use crate::told;
 
 /// Why a build did not end in an active server.
 #[derive(Debug)]
@@ -73,7 +74,7 @@ impl Failure {
         match error {
             DriverError::Cancelled => Self::deleting(),
             DriverError::Rejected(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: other.to_string(), by_policy: false },
+            other => Self::Reschedule { reason: told::of_driver(other), by_policy: false },
         }
     }
 
@@ -82,7 +83,7 @@ impl Failure {
         match error {
             DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("Failure prepping block device. {other}")),
+            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(other))),
         }
     }
 }
@@ -104,6 +105,18 @@ impl Build {
                 self.undo(failure).await
             }
         }
+    }
+
+    /// What it means that a service was away for longer than a step waits: where it is the control plane, the build rests; where it is another
+    /// one, the build fails, and the user reads `reason`.
+    pub(super) async fn failed_unless_away(&self, why: String, reason: &str) -> Failure {
+        let instances = &self.manager.ports.instances;
+        let answer = instances.get(&self.request.context, self.instance.id).await;
+        if let Err(ports::Error::Unavailable(why)) = answer {
+            return Failure::Away(why);
+        }
+        tracing::error!(%why, "{reason}");
+        Failure::Abort(reason.to_owned())
     }
 
     /// Writes down why the build failed, before anything is undone: that cannot be observed, and a restart must not try

@@ -16,6 +16,10 @@ use crate::request::NetworkRequests;
 /// The pauses between tries to allocate networks, in seconds, as stock makes them.
 const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
+/// What the user reads of a build that gets no ports, or no disks: stock's words.
+const NO_NETWORK: &str = "Failed to allocate the network(s), not rescheduling.";
+const NO_DISKS: &str = "Failure prepping block device.";
+
 impl Build {
     /// The instance is building here, if nobody else took it meanwhile.
     pub(super) async fn begin(&mut self) -> Result<(), Failure> {
@@ -168,9 +172,11 @@ impl Build {
                     let slept = self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                     slept.ok_or_else(Failure::deleting)?;
                 }
-                Err(ports::Error::Unavailable(why) | ports::Error::Refused { message: why, .. }) => {
-                    let text = format!("Failed to allocate the network(s), not rescheduling. {why}");
-                    return Err(Failure::Abort(text));
+                Err(ports::Error::Unavailable(why)) => {
+                    return Err(self.failed_unless_away(why, NO_NETWORK).await);
+                }
+                Err(ports::Error::Refused { message, .. }) => {
+                    return Err(Failure::Abort(format!("{NO_NETWORK} {message}")));
                 }
                 other => return Ok(other?),
             }
@@ -211,17 +217,19 @@ impl Build {
         }
         let ports = self.manager.ports.clone();
         let context = self.request.context.clone();
-        let presented = connector(&ports.driver, &caller(&context), self.node(), &self.instance).await;
-        let connector =
-            presented.map_err(|error| Failure::Abort(format!("Failure prepping block device. {error}")))?;
+        let (caller, node, instance) = (caller(&context), self.node(), &self.instance);
+        let presented = || connector(&ports.driver, &caller, node, instance);
+        let presented = Box::pin(ports.driver.read(instance.id, &self.cancel, presented)).await;
+        let connector = presented.map_err(Failure::of_preparation)?;
         let attached =
             ports.volumes.attach(&context, &self.instance, &mut self.request.block_devices, &connector).await;
-        attached.map_err(|error| match Failure::from(error) {
-            Failure::Abort(text) | Failure::Away(text) => {
-                Failure::Abort(format!("Failure prepping block device. {text}"))
-            }
-            other => other,
-        })
+        match attached {
+            Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, NO_DISKS).await),
+            attached => attached.map_err(|error| match Failure::from(error) {
+                Failure::Abort(text) => Failure::Abort(format!("{NO_DISKS} {text}")),
+                other => other,
+            }),
+        }
     }
 
     /// The machine gets its image, and its config drive.

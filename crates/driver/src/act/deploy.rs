@@ -136,7 +136,7 @@ impl Deploy<'_> {
     async fn put(&mut self, node: &Node) -> Result<(), Setback> {
         if self.built.is_none() {
             let building = self.cancel.run_until_cancelled(self.config_drive.build(node));
-            let drive = building.await.unwrap_or(Err(Error::Cancelled)).map_err(Setback::Over)?;
+            let drive = building.await.ok_or(Setback::Over(Error::Cancelled))??;
             self.built = Some(Built(drive));
         }
         if self.cancel.is_cancelled() {

@@ -105,6 +105,39 @@ async fn an_image_that_ironic_refuses_is_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_config_drive_is_made_from_may_be_away_for_a_while() {
+    let sim = sim().start().await;
+    let node = sim.enroll(1)[0];
+    let wanted = deployment(node);
+    let (host, caller) = (Host::start(&sim), Caller::default());
+    host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+    let drive = Drive::default();
+    drive.away.store(20, Ordering::SeqCst);
+    host.driver.deploy(&caller, &wanted, &drive, &CancellationToken::new()).await.unwrap();
+    assert_eq!(drive.built.load(Ordering::SeqCst), 21);
+
+    let node = sim.enroll(1)[0];
+    let wanted = numbered_deployment(node, 2);
+    host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+    drive.away.store(1000, Ordering::SeqCst);
+    let error = host.driver.deploy(&caller, &wanted, &drive, &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::ConfigDrive(_)), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_ironic_does_not_accept_for_a_while_fail_nothing() {
+    let sim = sim().duration(State::Deploying, Duration::from_secs(20)).start().await;
+    let node = sim.enroll(1)[0];
+    sim.fault(Fault { matcher: Matcher::any(), times: u32::MAX, kind: Kind::Status(401, String::new()) });
+    let healer = sim.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        healer.clear_faults();
+    });
+    Host::start(&sim).build(&deployment(node), &[vif(1)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_answer_to_the_put_does_not_deploy_twice() {
     for wait_states in [true, false] {
         let builder = if wait_states { sim() } else { Sim::builder() };

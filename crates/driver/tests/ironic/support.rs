@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use driver::{ConfigDrive, Deployment, Driver, Error, InstanceId, NodeId, Options, Server};
+use driver::{ConfigDrive, Deployment, Driver, Error, InstanceId, NoDrive, NodeId, Options, Server};
 use ironic_sim::{Builder, Sim};
 use openstack::{
     Adapter, AdapterOptions, Auth, Caller, RetryOptions, Service, Session, SessionOptions,
@@ -69,12 +69,18 @@ impl Host {
 #[derive(Clone, Default)]
 pub struct Drive {
     pub built: Arc<AtomicUsize>,
+    /// How often it finds something away before it is built.
+    pub away: Arc<AtomicUsize>,
 }
 
 #[async_trait]
 impl ConfigDrive for Drive {
-    async fn build(&self, _node: &Node) -> Result<Option<SecretString>, Error> {
+    async fn build(&self, _node: &Node) -> Result<Option<SecretString>, NoDrive> {
         self.built.fetch_add(1, Ordering::SeqCst);
+        if self.away.load(Ordering::SeqCst) > 0 {
+            self.away.fetch_sub(1, Ordering::SeqCst);
+            return Err(NoDrive::Away("Neutron is away".into()));
+        }
         Ok(Some("SDRzSQ==".into()))
     }
 }

@@ -1,0 +1,111 @@
+//! Whatever is away for a while, work waits for it or says so; and what does not move holds up nobody else.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use compute::instance::VmState;
+use ironic_sim::{Action, Call};
+use oslo::context::RequestContext;
+use uuid::Uuid;
+
+use super::world::{Process, Trouble, World, delete, server, with_volume};
+use super::{build, cloud, first, is_active};
+
+/// Builds a server with a volume while something is in trouble.
+async fn build_in(state: &Path, hinder: impl Fn(&World)) -> Arc<World> {
+    let (world, nodes) = cloud(state).await;
+    hinder(&world);
+    let process = Process::start(&world, state, None);
+    let request = with_volume(&world, server(&world, 1, nodes[0], true));
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.ended().await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_waits_for_whatever_it_asks_that_is_away_for_a_while() {
+    for away in ["vendor_data", "security_group_names", "update", "save_network", "block_devices"] {
+        let state = tempfile::tempdir().unwrap();
+        let world = build_in(state.path(), |world| {
+            for _ in 0..3 {
+                world.trouble(away, Trouble::Unavailable);
+            }
+        });
+        is_active(&*world.await, first(), away);
+    }
+    for call in [Call::ListConnectors, Call::Ports] {
+        let state = tempfile::tempdir().unwrap();
+        let world = build_in(state.path(), |world| {
+            let kind = ironic_sim::Kind::Status(503, String::new());
+            world.sim.fault(ironic_sim::Fault { matcher: ironic_sim::Matcher::call(call), times: 20, kind });
+        });
+        is_active(&*world.await, first(), &format!("{call:?}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_gets_no_ports_does_not_tell_where_neutron_is() {
+    let state = tempfile::tempdir().unwrap();
+    let world = build_in(state.path(), |world| world.trouble("create_port", Trouble::Unavailable)).await;
+    let tables = world.tables();
+    assert_eq!(tables.instances[&first()].vm_state, VmState::Error);
+    assert!(
+        tables.faults[0].1.ends_with("Failed to allocate the network(s), not rescheduling."),
+        "{:?}",
+        tables.faults
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_gets_no_ports_rests_while_the_control_plane_is_away() {
+    let state = tempfile::tempdir().unwrap();
+    let world = build_in(state.path(), |world| {
+        world.trouble("create_port", Trouble::Unavailable);
+        world.trouble("get", Trouble::Unavailable);
+    });
+    is_active(&*world.await, first(), "the control plane was away");
+}
+
+#[tokio::test]
+async fn a_delete_that_fails_for_neutron_does_not_tell_where_neutron_is() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    build(&world, state.path(), nodes[0], 1, None).await;
+    world.trouble("delete_ports", Trouble::Unavailable);
+    let process = Process::start(&world, state.path(), None);
+    let request = delete(&world, first());
+    process.manager.admit_delete(&request).await.unwrap();
+    process.manager.delete(request);
+    process.ended().await;
+    let tables = world.tables();
+    assert_eq!(tables.instances[&first()].vm_state, VmState::Error);
+    assert_eq!(tables.faults.len(), 1);
+    assert!(!tables.faults[0].1.contains("10.0.0.5"), "{:?}", tables.faults);
+}
+
+#[tokio::test]
+async fn a_deleted_port_that_its_node_does_not_let_go_holds_up_no_other_news() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    build(&world, state.path(), nodes[0], 1, None).await;
+    let (context, id) = (RequestContext::admin(), first());
+    let port: Uuid = world.tables().instances[&id].network.0[0].id.parse().unwrap();
+    let process = Process::start(&world, state.path(), None);
+    let (reached, detaching) = tokio::sync::oneshot::channel();
+    let reached = std::sync::Mutex::new(Some(reached));
+    world.sim.on_request(Box::new(move |request| {
+        if request.call != Call::DetachVif {
+            return Action::Go;
+        }
+        reached.lock().unwrap().take().map(|reached| reached.send(()));
+        Action::Hang
+    }));
+    tokio::select! {
+        () = process.manager.vif_deleted(&context, id, port) => panic!("the node lets nothing go"),
+        () = async {
+            detaching.await.unwrap();
+            process.manager.network_changed(&context, id, None).await;
+        } => {}
+    }
+}
