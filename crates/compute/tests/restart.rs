@@ -19,8 +19,12 @@ use world::{Kill, Process, Trouble, World, delete, placed_again, server, with_vo
 
 /// A world with two machines that are reported already.
 async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
+    cloud_of(2, state).await
+}
+
+async fn cloud_of(machines: usize, state: &Path) -> (Arc<World>, Vec<NodeId>) {
     let sim = Sim::builder().start().await;
-    let nodes = sim.enroll(2).into_iter().map(NodeId).collect();
+    let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
     let process = Process::start(&world, state, None);
     process.reporter.look(&RequestContext::admin()).await.unwrap();

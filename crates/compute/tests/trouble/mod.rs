@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compute::instance::VmState;
-use ironic_sim::{Action, Call};
+use ironic_sim::{Action, Call, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
 use super::world::{Process, Trouble, World, delete, server, with_volume};
-use super::{build, cloud, first, is_active};
+use super::{build, cloud, cloud_of, first, is_active};
 
 /// Builds a server with a volume while something is in trouble.
 async fn build_in(state: &Path, hinder: impl Fn(&World)) -> Arc<World> {
@@ -84,7 +85,38 @@ async fn a_delete_that_fails_for_neutron_does_not_tell_where_neutron_is() {
     assert!(!tables.faults[0].1.contains("10.0.0.5"), "{:?}", tables.faults);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn builds_that_are_being_undone_hold_up_no_other() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud_of(11, state.path()).await;
+    let (last, failing) = nodes.split_last().unwrap();
+    world.sim.hold(State::Deleting);
+    let process = Process::start(&world, state.path(), None);
+    for (number, node) in (1..).zip(failing) {
+        world.sim.fail_deploy(node.0, "the disk is broken");
+        let request = server(&world, number, *node, false);
+        process.manager.admit_build(&request).await.unwrap();
+        process.manager.build(request);
+    }
+    for node in failing {
+        world.sim.wait_for_state(node.0, State::Deleting).await;
+    }
+    process.shutdown.cancel();
+    process.ended().await;
+
+    // All ten slots could be theirs now.
+    let process = Process::start(&world, state.path(), None);
+    process.manager.resume().unwrap();
+    let request = server(&world, 99, *last, false);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    let active = world.sim.wait_for_state(last.0, State::Active);
+    tokio::time::timeout(Duration::from_hours(1), active).await.expect("the build does not begin");
+    world.sim.release();
+    process.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_port_that_its_node_does_not_let_go_holds_up_no_other_news() {
     let state = tempfile::tempdir().unwrap();
     let (world, nodes) = cloud(state.path()).await;

@@ -1,8 +1,11 @@
 //! The process is killed at every request in turn, before the request takes effect and after, and started again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use driver::{Deployment, Error};
@@ -132,5 +135,43 @@ async fn a_tear_down_that_is_killed_at_any_request_goes_on_to_its_end() {
             }
             assert!(nth > 3, "only {nth} requests");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_vanishes_at_any_request_ends_the_operation() {
+    for built in [false, true] {
+        let mut nth = 1;
+        loop {
+            let (sim, wanted) = fleet().await;
+            let host = Host::start(&sim);
+            if built {
+                build(&host, &wanted).await.unwrap();
+            }
+            let first = sim.requests().last().map_or(0, |request| request.number);
+            let (remover, node) = (sim.clone(), wanted.node.0);
+            sim.on_request(Box::new(move |request| {
+                if request.number == first + nth && request.is_before() {
+                    remover.remove(node);
+                }
+                Action::Go
+            }));
+            let work = async {
+                if built {
+                    host.tear_down(&wanted).await.map(drop)
+                } else {
+                    build(&host, &wanted).await.map(drop)
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_hours(2), work).await.expect("it hangs");
+            if sim.find(node).is_some() {
+                ended.unwrap();
+                break;
+            }
+            assert_eq!(ended.is_ok(), built, "vanished at request {nth}: {ended:?}");
+            host.tear_down(&wanted).await.unwrap();
+            nth += 1;
+        }
+        assert!(nth > 3, "only {nth} requests");
     }
 }

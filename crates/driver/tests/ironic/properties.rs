@@ -21,6 +21,8 @@ enum Luck {
     Fine,
     Locked,
     Unavailable,
+    /// Ironic is at its limit for a while.
+    Full,
     NeverArrives,
     AnswerLost,
     KilledBefore,
@@ -32,6 +34,7 @@ fn luck() -> impl Strategy<Value = Luck> {
         6 => Just(Luck::Fine),
         1 => Just(Luck::Locked),
         1 => Just(Luck::Unavailable),
+        1 => Just(Luck::Full),
         1 => Just(Luck::NeverArrives),
         1 => Just(Luck::AnswerLost),
         1 => Just(Luck::KilledBefore),
@@ -107,8 +110,17 @@ async fn under<T>(
                             locker.fault(Fault::once(Matcher::call(request.call), Kind::Locked));
                         }
                         Luck::Unavailable => {
-                            let body = ironic_sim::error_body(503, "no free conductor workers");
+                            let body = ironic_sim::error_body(503, "Service Unavailable");
                             locker.fault(Fault::once(Matcher::call(request.call), Kind::Status(503, body)));
+                        }
+                        Luck::Full => {
+                            let text = "The concurrent action limit for provisioning has been reached.";
+                            let kind = Kind::Status(503, ironic_sim::error_body(503, text));
+                            locker.fault(Fault {
+                                matcher: Matcher::call(Call::SetProvision),
+                                times: 20,
+                                kind,
+                            });
                         }
                         _ => {}
                     }
