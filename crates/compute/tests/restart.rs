@@ -291,6 +291,23 @@ async fn a_node_of_a_failed_build_keeps_its_allocation_until_placement_knows_tha
     let tables = world.tables();
     assert!(!tables.allocations.contains_key(&first()));
     assert!(tables.let_go_dirty.is_empty(), "the node could be booked while it was being cleaned");
+    assert_eq!(tables.failures_told, [first()]);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_come_between_the_hand_over_and_its_end() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    world.sim.fail_deploy(nodes[0].0, "the disk is broken");
+    let process = Process::start(&world, state.path(), None);
+    let shutdown = process.shutdown.clone();
+    world.on_reschedule(move || shutdown.cancel());
+    let request = server(&world, 1, nodes[0], true);
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.ended().await;
+    assert_eq!(world.tables().rescheduled, [first()]);
+    nothing_is_journalled(state.path());
 }
 
 #[tokio::test]

@@ -161,6 +161,11 @@ impl Build {
             && !ports.reporter.is_reserved(node)
         {
             if error.is_transient() {
+                // Now: when it goes on it counts as told.
+                self.count_failure(&failure);
+                if let Failure::Abort(reason) | Failure::Reschedule { reason, .. } = &failure {
+                    self.notify(Phase::Error(reason)).await;
+                }
                 return Failure::Away(error.to_string());
             }
             // What refuses the report may be the very allocation that goes next.

@@ -50,6 +50,8 @@ pub struct Tables {
     pub events: Vec<Recorded>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,
+    /// Notifications of failed builds.
+    pub failures_told: Vec<InstanceId>,
     pub disks: HashMap<InstanceId, Vec<BlockDevice>>,
     /// Cinder's volumes, and which instance each is attached to.
     pub volumes: BTreeMap<Uuid, Option<InstanceId>>,

@@ -408,7 +408,11 @@ impl Volumes for Port {
 
 #[async_trait]
 impl Announcer for Port {
-    async fn notify(&self, _: &RequestContext, _: &Instance, _: Event, _: Phase<'_>) {}
+    async fn notify(&self, _: &RequestContext, instance: &Instance, _: Event, phase: Phase<'_>) {
+        if let Phase::Error(_) = phase {
+            self.0.tables().failures_told.push(instance.id);
+        }
+    }
 
     async fn instance_changed(&self, _: &RequestContext, _: &Instance) {
         self.0.call("instance_changed", |_| Ok(())).await.unwrap_or(());
