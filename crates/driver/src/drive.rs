@@ -309,14 +309,18 @@ pub(crate) struct Alarm(Mutex<Option<Instant>>);
 
 impl Alarm {
     fn sound(&self, error: &openstack::Error) {
-        if !needs_operator(error) {
-            return;
-        }
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= ALARM_PAUSE) {
-            *last = Some(Instant::now());
+        if needs_operator(error) && self.is_due() {
             error!(%error, "Ironic cannot be asked until an operator helps; all that is under way waits");
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= ALARM_PAUSE);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -343,3 +347,18 @@ fn away(
 
 /// Longest pause between two attempts while Ironic is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_sounds_once_a_minute_however_many_meet_the_same() {
+        let alarm = Alarm::default();
+        assert!(alarm.is_due());
+        assert!(!alarm.is_due());
+        tokio::time::advance(ALARM_PAUSE).await;
+        assert!(alarm.is_due());
+        assert!(!alarm.is_due());
+    }
+}
