@@ -14,6 +14,7 @@ def picture():
 
 
 STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, 'own-port': scenarios.own_port,
+           'from-volume': scenarios.from_volume, 'two-volumes': scenarios.two_volumes,
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
            'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled}
 

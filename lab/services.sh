@@ -3,7 +3,8 @@
 
 # Databases, broker and cache first; then what others need to start; what may take its time last.
 INFRASTRUCTURE=(mysql rabbitmq memcached)
-OPENSTACK=(keystone placement glance neutron nova-api nova-conductor nova-scheduler ironic-conductor ironic-api)
+OPENSTACK=(keystone placement glance neutron nova-api nova-conductor nova-scheduler ironic-conductor ironic-api cinder-volume cinder-scheduler
+           cinder-api)
 
 run_mysql() {
     if [ ! -d "$STATE/mysql/mysql" ]; then
@@ -45,6 +46,9 @@ run_ironic-conductor() {
         --log-file "$LOG/ironic-conductor.log"
 }
 run_ironic-api() { api ironic-api 6385 ironic.wsgi.api --pyargv "--config-file $ETC/ironic/ironic.conf --log-file $LOG/ironic-api.log"; }
+run_cinder-api() { api cinder-api 8776 cinder.wsgi.api --pyargv "--config-file $ETC/cinder/cinder.conf --log-file $LOG/cinder-api.log"; }
+run_cinder-scheduler() { start cinder-scheduler cinder-scheduler --config-file "$ETC/cinder/cinder.conf" --log-file "$LOG/cinder-scheduler.log"; }
+run_cinder-volume() { start cinder-volume cinder-volume --config-file "$ETC/cinder/cinder.conf" --log-file "$LOG/cinder-volume.log"; }
 
 ready_keystone() { wait_for 60 keystone answers "http://$IP:5000/v3"; }
 ready_placement() { wait_for 60 placement answers "http://$IP:8778/"; }
@@ -55,9 +59,16 @@ ready_nova-conductor() { wait_for 60 nova-conductor reported nova-conductor; }
 ready_nova-scheduler() { wait_for 60 nova-scheduler reported nova-scheduler; }
 ready_ironic-conductor() { wait_for 60 ironic-conductor at_work; }
 ready_ironic-api() { wait_for 60 ironic-api answers "http://$IP:6385/"; }
+ready_cinder-api() { wait_for 60 cinder-api answers "http://$IP:8776/"; }
+ready_cinder-scheduler() { wait_for 60 cinder-scheduler reports_to_cinder cinder-scheduler; }
+ready_cinder-volume() { wait_for 60 cinder-volume reports_to_cinder cinder-volume; }
 
 reported() { # reported BINARY: does Nova know the service?
     [ "$(sql -e "select count(*) from services where \`binary\` = '$1' and deleted = 0" nova_cell1)" != 0 ]
+}
+
+reports_to_cinder() { # reports_to_cinder BINARY: has the service reported within the last 15 s?
+    [ "$(sql -e "select count(*) from services where \`binary\` = '$1' and deleted = 0 and updated_at > utc_timestamp() - interval 15 second" cinder)" != 0 ]
 }
 
 at_work() { # does Ironic's conductor take work?

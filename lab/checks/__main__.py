@@ -5,7 +5,7 @@ import time
 
 from checks import ALL, cleaning
 from checks import service, picture, servers, failures, restarts, outages, unsupported  # noqa: F401 - they register themselves
-from cloud import furnish, nodes, scenarios
+from cloud import scenarios
 from cloud import service as compute
 
 
@@ -32,11 +32,6 @@ def arguments():
     return options
 
 
-def prepare():
-    furnish.everything()
-    nodes.enroll(nodes.plain(5) + nodes.odd() + scenarios.fragile())
-
-
 def run(check, pace):
     """One check from a clean cloud to a clean cloud; gives what went wrong, or None."""
     try:
@@ -58,7 +53,7 @@ def main():
         for check in chosen:
             print(f'{check.name:26} {check.title}')
         return 0
-    prepare()
+    scenarios.prepare()
     cleaning.clean()
     pace, failed, began = Pace(), 0, time.monotonic()
     for check in chosen:

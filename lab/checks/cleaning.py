@@ -1,11 +1,11 @@
-"""A clean cloud before and after every check: no server, no allocation, no port of a server, no node with an instance."""
+"""A clean cloud before and after every check: no server, no allocation, no port of a server, no volume, no node with an instance."""
 import contextlib
 import time
 
-from cloud import database, nodes, placement_view, scenarios, servers, service
+from cloud import database, nodes, placement_view, scenarios, servers, service, volumes
 from cloud.api import ApiError, ironic, neutron, nova, wait_for
 
-OURS = ('lab-', 'fragile-')
+OURS = ('lab-', 'fragile-', 'bfv-')
 
 
 def _servers():
@@ -24,7 +24,9 @@ def _taken():
 def nothing_left(seconds=60):
     """Waits until nothing is left of any server; says what is, if the time is not enough."""
     def left():
-        return dict(servers=_servers(), ports=_ports(), nodes=[node['name'] for node in _taken()], allocations=placement_view.consumers())
+        return dict(servers=_servers(), ports=_ports(), nodes=[node['name'] for node in _taken()], allocations=placement_view.consumers(),
+                    volumes=volumes.everyone(), attachments=[each['id'] for each in volumes.attachments()],
+                    targets=[each['uuid'] for each in volumes.targets()])
     end = time.monotonic() + seconds
     while any(left().values()):
         if time.monotonic() > end:
@@ -54,6 +56,9 @@ def _force():
         _free(node)
     for port in _ports():
         neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
+    for target in volumes.targets():
+        _disconnect(target)
+    volumes.force_away()
     for name in scenarios.FRAGILE:
         _fragile_again(name)
 
@@ -65,6 +70,13 @@ def _free(node):
     wait_for(f"{node['name']} available", lambda: nodes.everyone()[node['name']]['provision_state'] == 'available', 60)
     if nodes.everyone()[node['name']]['instance_uuid']:
         nodes.patiently(ironic().patch, f"/v1/nodes/{node['uuid']}", [dict(op='remove', path='/instance_uuid')])
+
+
+def _disconnect(target):
+    """Ironic deletes a volume target only while the machine is off."""
+    nodes.power(target['node_uuid'], 'power off')
+    wait_for('power off', lambda: ironic().get(f"/v1/nodes/{target['node_uuid']}")['power_state'] == 'power off', 30)
+    nodes.patiently(ironic().delete, f"/v1/volume/targets/{target['uuid']}")
 
 
 def _fragile_again(name):

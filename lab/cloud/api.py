@@ -64,7 +64,7 @@ _SCOPES = {
     'project': dict(project_name='admin', project_domain_id='default'),
     'system': dict(system_scope='all'),
 }
-_MICROVERSIONS = {'compute': '2.96', 'baremetal': '1.93', 'placement': '1.36'}
+_MICROVERSIONS = {'compute': '2.96', 'baremetal': '1.93', 'placement': '1.36', 'block-storage': '3.70'}
 
 
 @functools.cache
@@ -96,6 +96,10 @@ def placement():
 
 def glance():
     return _service('image')
+
+
+def cinder():
+    return _service('block-storage')
 
 
 def wait_for(what, condition, seconds=120, pause=0.25):

@@ -11,6 +11,7 @@ ENDPOINTS = {
     'network': ('neutron', 'http://127.0.0.1:9696'),
     'image': ('glance', 'http://127.0.0.1:9292'),
     'baremetal': ('ironic', 'http://127.0.0.1:6385'),
+    'block-storage': ('cinder', 'http://127.0.0.1:8776/v3'),
 }
 
 

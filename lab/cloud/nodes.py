@@ -14,7 +14,8 @@ PROPERTIES = dict(cpus=8, memory_mb=16384, local_gb=100, cpu_arch='x86_64', capa
 
 @dataclasses.dataclass
 class Wanted:
-    """A node as it is to be. `state` is where it ends: enroll, manageable or available; `power` None leaves it unknown."""
+    """A node as it is to be. `state` is where it ends: enroll, manageable or available; `power` None leaves it unknown;
+    with an `initiator` it can connect to volumes over iSCSI."""
 
     name: str
     resource_class: str | None = 'baremetal'
@@ -23,6 +24,7 @@ class Wanted:
     state: str = 'available'
     power: str | None = 'power on'
     maintenance: bool = False
+    initiator: str | None = None
     more: dict = dataclasses.field(default_factory=dict)
     afterwards: list = dataclasses.field(default_factory=list)
 
@@ -72,6 +74,8 @@ def _create(wanted):
     if wanted.traits:
         ironic().put(f'/v1/nodes/{uuid}/traits', dict(traits=wanted.traits))
     ironic().post('/v1/ports', dict(node_uuid=uuid, address=_mac(wanted.name), physical_network='physnet1', pxe_enabled=True))
+    if wanted.initiator:
+        ironic().post('/v1/volume/connectors', dict(node_uuid=uuid, type='iqn', connector_id=wanted.initiator))
 
 
 def _mac(name):

@@ -1,11 +1,11 @@
 """What can be seen from outside of the machines in Nova and Placement, and of one server everywhere, made comparable."""
 import json
 
-from cloud import database, drive, furnish, normal, nodes, servers, settings
+from cloud import database, drive, furnish, normal, nodes, servers, settings, volumes
 from cloud.api import ironic, placement
 
 _ROW_OWN = {'id', 'created_at', 'updated_at', 'deleted_at', 'service_id', 'last_heartbeat', 'mapped'}
-_JSON_COLUMNS = {'stats', 'supported_instances', 'metrics', 'pci_stats', 'numa_topology', 'extra_resources', 'cpu_info'}
+_JSON_COLUMNS = {'stats', 'supported_instances', 'metrics', 'pci_stats', 'numa_topology', 'extra_resources', 'cpu_info', 'connection_info', 'connector'}
 
 
 def service():
@@ -65,6 +65,8 @@ def names_of(server):
     ports = servers.ports_of(server)
     known |= {node['uuid']: '<node>'} if node else {}
     known |= {port['id']: '<port>' for port in ports}
+    for number, device in enumerate(_rows('block_device_mapping', server)):
+        known |= {device['volume_id']: f'<volume {number}>', device['attachment_id']: f'<attachment {number}>'} if device['volume_id'] else {}
     return known | {uuid.replace('-', ''): name for uuid, name in known.items()}
 
 
@@ -87,7 +89,7 @@ _SERVER_OWN = {'links', 'created', 'updated', 'hostId', 'OS-SRV-USG:launched_at'
 
 
 def server(uuid):
-    """Everything there is of a server: the API's view, Nova's rows, its port, and what Ironic was told."""
+    """Everything there is of a server: the API's view, Nova's rows, its port and volumes, and what Ironic was told."""
     names = names_of(uuid)
     node = servers.node_of(uuid)
     view = {key: value for key, value in servers.show(uuid).items() if key not in _SERVER_OWN}
@@ -95,7 +97,7 @@ def server(uuid):
     return normal.document(dict(api=view, row=_instance_row(uuid), system_metadata=_system_metadata(uuid), network_info=_network_info(uuid),
                                 block_devices=_rows('block_device_mapping', uuid), interfaces=_rows('virtual_interfaces', uuid),
                                 ports=[port(each) for each in servers.ports_of(uuid)], node=_node(node),
-                                allocation=_allocation(uuid)), names) | dict(config_drive=drive.seen(node['uuid'], names))
+                                allocation=_allocation(uuid), **_volumes(uuid, node)), names) | dict(config_drive=drive.seen(node['uuid'], names))
 
 
 def _instance_row(uuid):
@@ -104,6 +106,27 @@ def _instance_row(uuid):
                          'launched_at', 'terminated_at'}
     kept = {key: _column(key, value) for key, value in row.items() if key not in hidden}
     return kept | dict(launched=row['launched_at'] is not None, compute_known=row['compute_id'] is not None)
+
+
+def _volumes(uuid, node):
+    """The server's volumes, how Cinder has attached them, and what the machine connects to. Nothing for a server without."""
+    devices = [device for device in _rows('block_device_mapping', uuid) if device['volume_id']]
+    if not devices:
+        return {}
+    attached = [{key: _column(key, value) for key, value in row.items() if key not in _ROW_OWN} for row in volumes.attachments()]
+    targets = [{key: value for key, value in target.items() if key not in ('links', 'created_at', 'updated_at')} for target in volumes.targets(node['uuid'])]
+    return dict(volumes=[_volume(device['volume_id']) for device in devices],
+                attachments=sorted(attached, key=lambda each: each['mountpoint'] or ''), targets=sorted(targets, key=lambda each: each['boot_index']))
+
+
+def _volume(uuid):
+    kept = ('status', 'name', 'size', 'bootable', 'multiattach', 'attachments', 'metadata', 'volume_type')
+    return {key: value for key, value in volumes.show(uuid).items() if key in kept}
+
+
+def volume(uuid, names):
+    """A volume as Cinder shows it, and what still holds it."""
+    return normal.document(dict(shown=_volume(uuid), attachments=[each['id'] for each in volumes.attachments()]), names)
 
 
 def _rows(table, uuid):

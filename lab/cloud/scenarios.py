@@ -1,15 +1,23 @@
 """The stories that are told once with stock nova-compute and again with Bessemer. Each gives what was observed, made comparable."""
 import time
 
-from cloud import furnish, nodes, observe, servers
+from cloud import furnish, nodes, observe, servers, volumes
 from cloud.api import ironic, neutron, nova, placement, wait_for
 
 FRAGILE = ('fragile-0000', 'fragile-0001')
+ON_VOLUMES = 'bfv-0000'
 
 
 def fragile():
     """Nodes whose ramdisk never calls back, so that Ironic gives up each deploy after its timeout."""
     return [nodes.Wanted(name, resource_class='fragile', more=dict(deploy_interface='custom-agent')) for name in FRAGILE]
+
+
+def on_volumes():
+    """A node that boots from volumes. It is off, as Ironic wants a machine whose connections change."""
+    capabilities = dict(capabilities='boot_mode:uefi,iscsi_boot:true')
+    return [nodes.Wanted(ON_VOLUMES, resource_class='bfv', properties=nodes.PROPERTIES | capabilities, power='power off',
+                         initiator='iqn.2026-01.lab:bfv-0000', more=dict(deploy_interface='direct', storage_interface='cinder'))]
 
 
 def free_nodes(resource_class='CUSTOM_BAREMETAL'):
@@ -59,6 +67,27 @@ def own_port():
         return story | dict(kept=observe.comparable(kept, {port: '<port>', furnish.network(): '<network>'}))
     finally:
         neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
+
+
+def from_volume():
+    """A server on a volume that its user made and keeps."""
+    offered(1, 'CUSTOM_BFV')
+    volume = volumes.create('lab-from-volume')
+    try:
+        story = life('lab-from-volume', **volumes.FROM_VOLUME, block_device_mapping_v2=[volumes.disk(0, volume)])
+        volumes.wait_status(volume, 'available')
+        return story | dict(kept=observe.volume(volume, {volume: '<volume>'}))
+    finally:
+        volumes.delete(volume)
+
+
+def two_volumes():
+    """A server on a volume that goes with it, with a second one that Nova makes."""
+    offered(1, 'CUSTOM_BFV')
+    root = volumes.create('lab-two-volumes')
+    story = life('lab-two-volumes', **volumes.FROM_VOLUME, block_device_mapping_v2=[volumes.disk(0, root, True), volumes.disk(1, doomed=True)])
+    wait_for('no volume', lambda: not volumes.everyone(), 30)
+    return story
 
 
 def interrupted(name='lab-interrupted'):
@@ -170,4 +199,4 @@ def _after(server):
 def prepare(count=5):
     """The nodes that the stories need."""
     furnish.everything()
-    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile())
+    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile() + on_volumes())
