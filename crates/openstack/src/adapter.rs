@@ -192,7 +192,7 @@ impl Adapter {
             retry: &self.0.options.retry,
             idempotent: request.idempotent,
             retry_also: request.retry_also,
-            deadline: self.0.session.deadline(),
+            deadline: self.0.session.deadline().max(request.deadline),
         };
         sending.send(http).await
     }

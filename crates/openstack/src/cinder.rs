@@ -4,6 +4,7 @@
 //! token beside the user's ([`Adapter::with_service_token`](crate::Adapter::with_service_token)), else Cinder answers 409.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,10 @@ use crate::{Adapter, ApiVersion, Caller, Error, Request, Version, error::found};
 
 /// Cinder answers these to a request that collides with its own work; nova repeats it.
 const BUSY: &[u16] = &[500];
+
+/// Cinder answers a change of an attachment when its storage has made it, which large arrays take minutes for. nova-compute
+/// waits without a limit.
+const SLOW: Duration = Duration::from_mins(5);
 
 /// A volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -200,7 +205,7 @@ impl Client {
     ) -> Result<Attachment, Error> {
         let body =
             json!({ "attachment": { "instance_uuid": instance, "volume_uuid": volume, "connector": null } });
-        let request = attachments(Request::post, &[]).json(&body)?;
+        let request = attachments(Request::post, &[]).deadline(SLOW).json(&body)?;
         Ok(self.adapter.json::<OneAttachment>(caller, request).await?.attachment)
     }
 
@@ -215,24 +220,26 @@ impl Client {
         let mut connector = connector.clone();
         connector.insert("mountpoint".to_owned(), mountpoint.into());
         let body = json!({ "attachment": { "connector": connector } });
-        let request = attachments(Request::put, &[attachment]).json(&body)?.idempotent().retry_also(BUSY);
+        let request = attachments(Request::put, &[attachment]).deadline(SLOW).json(&body)?;
+        let request = request.idempotent().retry_also(BUSY);
         Ok(self.adapter.json::<OneAttachment>(caller, request).await?.attachment)
     }
 
-    /// Says that the volume is connected: it becomes `in-use`.
+    /// Says that the volume is connected: it becomes `in-use`, and stays so if it is said again.
     pub async fn complete_attachment(&self, caller: &Caller, attachment: &str) -> Result<(), Error> {
-        let request =
-            attachments(Request::post, &[attachment, "action"]).json(&json!({ "os-complete": {} }))?;
+        let request = attachments(Request::post, &[attachment, "action"]).deadline(SLOW);
+        let request = request.json(&json!({ "os-complete": {} }))?.idempotent();
         self.adapter.empty(caller, request).await
     }
 
     /// Ends an attachment; false where it did not exist. 409: no service token was sent for a volume in use.
     pub async fn delete_attachment(&self, caller: &Caller, attachment: &str) -> Result<bool, Error> {
-        let request = attachments(Request::delete, &[attachment]).idempotent().retry_also(BUSY);
+        let request =
+            attachments(Request::delete, &[attachment]).deadline(SLOW).idempotent().retry_also(BUSY);
         Ok(found(self.adapter.empty(caller, request).await)?.is_some())
     }
 
-    /// One attachment.
+    /// One attachment, with how to reach the volume.
     pub async fn attachment(&self, caller: &Caller, attachment: &str) -> Result<Attachment, Error> {
         let request = attachments(Request::get, &[attachment]);
         Ok(self.adapter.json::<OneAttachment>(caller, request).await?.attachment)

@@ -1,6 +1,6 @@
 //! Requests, apart from their sending: what is asked, in which version, and whether it may be asked twice.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use reqwest::Method;
 use serde::Serialize;
@@ -65,6 +65,7 @@ pub struct Request {
     pub(crate) version: Version,
     pub(crate) idempotent: bool,
     pub(crate) retry_also: &'static [u16],
+    pub(crate) deadline: Duration,
 }
 
 impl fmt::Debug for Request {
@@ -90,6 +91,7 @@ impl Request {
             version: Version::Unversioned,
             idempotent,
             retry_also: &[],
+            deadline: Duration::ZERO,
         }
     }
 
@@ -172,6 +174,13 @@ impl Request {
     #[must_use]
     pub fn retry_also(mut self, statuses: &'static [u16]) -> Self {
         self.retry_also = statuses;
+        self
+    }
+
+    /// Allows an attempt this time where the session's deadline is shorter: for calls that a service answers only when its work is done.
+    #[must_use]
+    pub fn deadline(mut self, at_least: Duration) -> Self {
+        self.deadline = at_least;
         self
     }
 

@@ -134,9 +134,13 @@ async fn a_service_that_does_not_answer_is_given_up_at_the_deadline() {
     let mut options = SessionOptions::new(Auth::None { endpoint: Some(endpoint) });
     options.timeout = Some(Duration::from_millis(50));
     let adapter = Adapter::new(Session::new(options).unwrap(), Service::Placement, quick());
-    let error =
-        placement::Client::new(adapter).allocations(&Caller::default(), Uuid::nil()).await.unwrap_err();
+    let client = placement::Client::new(adapter.clone());
+    let error = client.allocations(&Caller::default(), Uuid::nil()).await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    // A call that takes its time by nature has a later one.
+    let slow = Request::get(&["slow"]).deadline(Duration::from_millis(100));
+    let error = adapter.empty(&Caller::default(), slow).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { after, .. } if after.as_millis() == 100), "{error:?}");
 }
 
 #[tokio::test]
