@@ -5,8 +5,10 @@
 //! a restart: that Ironic has taken the description, that it has validated, and that it has accepted our `PUT`. After a `PUT` whose answer was lost
 //! the node tells: `deploying` means that it arrived.
 
+use std::collections::BTreeSet;
+
 use openstack::ironic::{NewVolumeTarget, Node, Patch, ProvisionState as S, VolumeTarget};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
@@ -19,8 +21,10 @@ use crate::{
 pub struct Seen {
     /// The node; `None` if Ironic does not have it.
     pub node: Option<Node>,
-    /// Its volume targets; needs to be known only if some are wanted and the node is not deployed yet.
+    /// Its volume targets; need to be known only if the node is not deployed yet and [`may_have_targets`].
     pub targets: Vec<VolumeTarget>,
+    /// The volumes whose targets we have asked for: a target of one of them is as wanted, however Ironic shows it.
+    pub added: BTreeSet<String>,
     /// Ironic has taken our description: should it show it in another form than we wrote it, that is its business.
     pub described: bool,
     /// Ironic has validated the node as it is described now.
@@ -36,7 +40,7 @@ pub struct Wanted {
     pub node: NodeId,
     /// The server that `instance_info` shall describe; entries that do not come from it are left alone.
     pub server: Server,
-    /// Volumes for it to connect to.
+    /// Volumes for it to connect to, and to no other. Each has its own boot index.
     pub targets: Vec<NewVolumeTarget>,
 }
 
@@ -45,7 +49,7 @@ pub struct Wanted {
 pub enum Step {
     /// `PATCH` those entries of `instance_info` that are not as wanted.
     Describe(Vec<Patch>),
-    /// `DELETE` a volume target that somebody left and that stands in the way of one of ours.
+    /// `DELETE` a volume target that is not wanted: a machine must not reach the volumes of a server that it had before.
     RemoveTarget(Uuid),
     /// `POST` a volume target.
     AddTarget(NewVolumeTarget),
@@ -114,18 +118,14 @@ fn prepare(seen: &Seen, node: &Node, wanted: &Wanted) -> Next<Step> {
     if !seen.described && !patch.is_empty() {
         return Next::Act(Step::Describe(patch));
     }
-    for target in &wanted.targets {
-        if seen.targets.iter().any(|there| same(there, target)) {
-            continue;
-        }
-        let in_the_way = seen.targets.iter().find(|there| {
-            there.volume_id == target.volume_id
-                || (target.boot_index.is_some() && there.boot_index == target.boot_index)
-        });
-        return Next::Act(match in_the_way {
-            Some(there) => Step::RemoveTarget(there.uuid),
-            None => Step::AddTarget(target.clone()),
-        });
+    let same = |there: &VolumeTarget, target: &NewVolumeTarget| is_same(there, target, &seen.added);
+    let is_wanted = |there: &VolumeTarget| wanted.targets.iter().any(|target| same(there, target));
+    if let Some(other) = seen.targets.iter().find(|there| !is_wanted(there)) {
+        return Next::Act(Step::RemoveTarget(other.uuid));
+    }
+    let is_there = |target: &&NewVolumeTarget| seen.targets.iter().any(|there| same(there, target));
+    if let Some(missing) = wanted.targets.iter().find(|target| !is_there(target)) {
+        return Next::Act(Step::AddTarget(missing.clone()));
     }
     Next::Act(if seen.valid { Step::Deploy } else { Step::Validate })
 }
@@ -138,9 +138,28 @@ fn description(node: &Node, info: &[(String, Value)]) -> Vec<Patch> {
         .collect()
 }
 
-/// Whether a target is the one wanted. Properties are not compared: Ironic masks the secrets in them.
-fn same(there: &VolumeTarget, wanted: &NewVolumeTarget) -> bool {
-    there.volume_id == wanted.volume_id && there.boot_index == wanted.boot_index
+/// Whether a node's volume targets matter. Where no volumes are wanted, those matter that somebody left, and only on a node
+/// whose storage interface makes use of them.
+pub(crate) fn may_have_targets(node: &Node, wanted: &Wanted) -> bool {
+    !wanted.targets.is_empty() || node.storage_interface.as_deref() != Some("noop")
+}
+
+/// Whether a target is the one wanted. What another than this operation has added must show the same connection.
+fn is_same(there: &VolumeTarget, wanted: &NewVolumeTarget, added: &BTreeSet<String>) -> bool {
+    let ids = there.volume_id == wanted.volume_id && there.boot_index == wanted.boot_index;
+    let connection = || {
+        !wanted.renewed
+            && there.volume_type == wanted.volume_type
+            && shows(&there.properties, &wanted.properties)
+    };
+    ids && (added.contains(&wanted.volume_id) || connection())
+}
+
+/// Whether properties as Ironic shows them can be these. It shows asterisks in place of secrets.
+fn shows(shown: &Map<String, Value>, properties: &Map<String, Value>) -> bool {
+    let is_masked = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("***"));
+    let is_shown = |(key, value)| shown.get(key).is_some_and(|there| there == value || is_masked(there));
+    shown.len() == properties.len() && properties.iter().all(is_shown)
 }
 
 #[cfg(test)]
@@ -165,7 +184,12 @@ mod tests {
     }
 
     fn seen(node: Node) -> Seen {
-        Seen { node: Some(node), targets: vec![], described: false, valid: false, asked: false }
+        Seen { node: Some(node), ..nothing() }
+    }
+
+    fn nothing() -> Seen {
+        let (targets, added) = (vec![], BTreeSet::new());
+        Seen { node: None, targets, added, described: false, valid: false, asked: false }
     }
 
     fn volume(id: &str, boot_index: i64) -> NewVolumeTarget {
@@ -175,6 +199,7 @@ mod tests {
             properties: Map::new(),
             boot_index: Some(boot_index),
             volume_id: id.into(),
+            renewed: false,
         }
     }
 
@@ -238,8 +263,7 @@ mod tests {
                 assert_eq!(outcome(&decide(&seen(lost), &wanted())), "gone", "{state}");
             }
         }
-        let none = Seen { node: None, targets: vec![], described: false, valid: false, asked: false };
-        assert_eq!(outcome(&decide(&none, &wanted())), "gone");
+        assert_eq!(outcome(&decide(&nothing(), &wanted())), "gone");
     }
 
     #[test]
@@ -270,16 +294,44 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_added_one_by_one_and_those_in_the_way_removed() {
+    fn targets_are_added_one_by_one_and_all_others_removed() {
         let wanted = Wanted { targets: vec![volume("a", 0), volume("b", 1)], ..wanted() };
         let step = |targets| decide(&Seen { targets, ..seen(node(S::Available)) }, &wanted);
         assert_eq!(step(vec![]), Next::Act(Step::AddTarget(volume("a", 0))));
         assert_eq!(step(vec![there("a", 0, 5)]), Next::Act(Step::AddTarget(volume("b", 1))));
         assert_eq!(step(vec![there("old", 0, 5)]), Next::Act(Step::RemoveTarget(Uuid::from_u128(5))));
-        assert_eq!(
-            step(vec![there("a", 0, 5), there("b", 1, 6), there("other", 7, 7)]),
-            Next::Act(Step::Validate)
-        );
+        assert_eq!(step(vec![there("a", 0, 5), there("b", 1, 6)]), Next::Act(Step::Validate));
+        let left = there("left", 7, 7);
+        let removal = Next::Act(Step::RemoveTarget(left.uuid));
+        assert_eq!(step(vec![there("a", 0, 5), there("b", 1, 6), left.clone()]), removal);
+        let none = Seen { targets: vec![left], ..seen(node(S::Available)) };
+        assert_eq!(decide(&none, &self::wanted()), removal);
+    }
+
+    #[test]
+    fn a_target_with_another_connection_is_replaced_once() {
+        let properties = |lun, password: &str| {
+            Map::from_iter([
+                ("target_lun".to_owned(), json!(lun)),
+                ("auth_password".to_owned(), json!(password)),
+            ])
+        };
+        let step = |target: NewVolumeTarget, shown, added: &[&str]| {
+            let there = VolumeTarget { properties: shown, ..there("a", 0, 5) };
+            let added = added.iter().map(|&id| id.to_owned()).collect();
+            let seen = Seen { targets: vec![there], added, ..seen(node(S::Available)) };
+            outcome(&decide(&seen, &Wanted { targets: vec![target], ..wanted() }))
+        };
+        let target = NewVolumeTarget { properties: properties(1, "hunter2"), ..volume("a", 0) };
+        let renewed = NewVolumeTarget { renewed: true, ..target.clone() };
+        let fibre = NewVolumeTarget { volume_type: "fibre_channel".into(), ..target.clone() };
+        assert_eq!(step(target.clone(), properties(1, "******"), &[]), "validate");
+        assert_eq!(step(target.clone(), properties(2, "******"), &[]), "remove target");
+        assert_eq!(step(target.clone(), Map::new(), &[]), "remove target");
+        assert_eq!(step(fibre, properties(1, "******"), &[]), "remove target");
+        assert_eq!(step(renewed.clone(), properties(1, "******"), &[]), "remove target");
+        // As Ironic shows what it was told.
+        assert_eq!(step(renewed, Map::new(), &["a"]), "validate");
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Driver {
             config_drive,
             cancel,
             built: None,
+            added: std::collections::BTreeSet::new(),
             described: false,
             valid: false,
             asked: false,

@@ -111,7 +111,14 @@ impl Deploying {
         }
         let wanted = deploy::Wanted { node: node.uuid, server: captured(), targets: vec![] };
         let Self { told: described, valid, asked, .. } = self;
-        let seen = deploy::Seen { node: Some(node), targets: vec![], described, valid, asked };
+        let seen = deploy::Seen {
+            node: Some(node),
+            targets: vec![],
+            added: BTreeSet::new(),
+            described,
+            valid,
+            asked,
+        };
         deploy::decide(&seen, &wanted)
     }
 

@@ -101,6 +101,7 @@ async fn ironics_writes_are_as_captured() {
         properties: serde_json::Map::new(),
         boot_index: Some(0),
         volume_id: "v".into(),
+        renewed: false,
     };
     assert_eq!(client.create_volume_target(&caller, &target).await.unwrap().uuid, id(9));
     client.delete_volume_target(&caller, id(9)).await.unwrap();

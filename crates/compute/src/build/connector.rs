@@ -2,29 +2,34 @@
 
 use driver::Driver;
 use openstack::Caller;
-use openstack::ironic::{Node, NodeId, VolumeConnector};
+use openstack::ironic::{Node, ProvisionState, VolumeConnector};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::server;
 use crate::instance::Instance;
 
+/// Whether a server's volumes may still be attached to its node. Once Ironic deploys, the machine uses them: before a restart
+/// they were attached and handed over.
+pub(super) fn takes_volumes(node: &Node) -> bool {
+    matches!(node.provision_state, ProvisionState::Available | ProvisionState::NoState)
+}
+
 /// The connector of a node for an instance whose VIFs are attached already.
 pub(super) async fn connector(
     driver: &Driver,
     caller: &Caller,
-    node: NodeId,
+    node: &Node,
     instance: &Instance,
 ) -> Result<Value, openstack::Error> {
-    let found = driver.node(caller, node).await?;
-    let connectors = driver.client().volume_connectors(caller, node).await?;
+    let connectors = driver.client().volume_connectors(caller, node.uuid).await?;
     let address = match of_kind(&connectors, "ip").next() {
         Some(address) => Some(address.to_owned()),
         None => address_of_mac(driver, caller, &connectors, instance)
             .await?
             .or_else(|| server::address(&instance.network, None)),
     };
-    Ok(described(&found, &connectors, address, instance))
+    Ok(described(node, &connectors, address, instance))
 }
 
 /// The fixed address of the VIF behind a connector that names a network card.
@@ -95,6 +100,15 @@ mod tests {
             node_uuid: None,
             kind: kind.to_owned(),
             connector_id: id.to_owned(),
+        }
+    }
+
+    #[test]
+    fn volumes_are_attached_only_before_ironic_deploys() {
+        let is_open = |state| takes_volumes(&Node { provision_state: state, ..node() });
+        assert!(is_open(ProvisionState::Available) && is_open(ProvisionState::NoState));
+        for state in [ProvisionState::Deploying, ProvisionState::WaitCallBack, ProvisionState::Active] {
+            assert!(!is_open(state));
         }
     }
 

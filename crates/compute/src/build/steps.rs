@@ -5,7 +5,7 @@ use openstack::ironic::{NewVolumeTarget, Node, PowerState};
 use uuid::Uuid;
 
 use super::config_drive::Drive;
-use super::connector::connector;
+use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Build, server};
 use crate::instance::{Expect, Home, InstanceUpdate, Power, TaskState, VmState};
@@ -216,13 +216,26 @@ impl Build {
             return Ok(Vec::new());
         }
         let ports = self.manager.ports.clone();
-        let context = self.request.context.clone();
+        let (context, cancel) = (self.request.context.clone(), self.cancel.clone());
         let (caller, node, instance) = (caller(&context), self.node(), &self.instance);
-        let presented = || connector(&ports.driver, &caller, node, instance);
-        let presented = Box::pin(ports.driver.read(instance.id, &self.cancel, presented)).await;
-        let connector = presented.map_err(Failure::of_preparation)?;
+        let presented = || async {
+            let node = ports.driver.node(&caller, node).await?;
+            if !takes_volumes(&node) {
+                return Ok(None);
+            }
+            connector(&ports.driver, &caller, &node, instance).await.map(Some)
+        };
+        let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
+        let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
+        let devices = &mut self.request.block_devices;
+        if devices.iter().any(|device| device.is_volume() && device.volume_id.is_none()) {
+            // The slot bounds work of ours; from here on Cinder works.
+            self.permit = None;
+        }
+        let resumed = self.start != Start::Fresh;
         let attached =
-            ports.volumes.attach(&context, &self.instance, &mut self.request.block_devices, &connector).await;
+            ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
+        self.stop_if_cancelled()?;
         match attached {
             Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, NO_DISKS).await),
             attached => attached.map_err(|error| match Failure::from(error) {

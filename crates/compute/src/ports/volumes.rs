@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use openstack::ironic::NewVolumeTarget;
 use oslo::context::RequestContext;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::Result;
 use crate::instance::{BlockDevice, Instance};
@@ -12,13 +13,16 @@ use crate::instance::{BlockDevice, Instance};
 #[async_trait]
 pub trait Volumes: Send + Sync {
     /// Attaches every volume of the instance for a machine that presents itself as `connector`, makes those that do
-    /// not exist yet, and answers what Ironic must connect to. May be called again after a restart.
+    /// not exist yet, and answers what Ironic must connect to. Does not wait for new volumes once it is
+    /// cancelled. `resumed`: called again after a restart, for the same machine; what is attached already stays as it is.
     async fn attach(
         &self,
         context: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
         connector: &Value,
+        resumed: bool,
+        cancel: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>>;
 
     /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. Errors are logged and

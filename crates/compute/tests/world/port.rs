@@ -17,6 +17,7 @@ use ironic_sim::State;
 use openstack::ironic::NewVolumeTarget;
 use oslo::context::RequestContext;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{HOST, Recorded, World};
@@ -372,6 +373,8 @@ impl Volumes for Port {
         instance: &Instance,
         devices: &mut [BlockDevice],
         _: &Value,
+        _: bool,
+        _: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
         let id = instance.id;
         self.0

@@ -1,13 +1,16 @@
 //! Deploying: the calls.
 
+use std::collections::BTreeSet;
+
 use openstack::ironic::{Node, ProvisionState, ProvisionTarget};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{Ironic, Setback, is_bad_image};
 use crate::{
     ConfigDrive, Error, Next,
-    deploy::{Seen, Step, Wanted, decide},
+    deploy::{Seen, Step, Wanted, decide, may_have_targets},
     drive::{Named, Operation},
     gate::{Gate, Gates},
 };
@@ -26,6 +29,8 @@ pub(crate) struct Deploy<'a> {
     pub(crate) cancel: &'a CancellationToken,
     /// The config drive, from when it is built until Ironic has it.
     pub(crate) built: Option<Built>,
+    /// The volumes whose targets we have asked for.
+    pub(crate) added: BTreeSet<String>,
     pub(crate) described: bool,
     pub(crate) valid: bool,
     pub(crate) asked: bool,
@@ -56,11 +61,13 @@ impl Operation for Deploy<'_> {
         let mut seen = Seen {
             node,
             targets: Vec::new(),
+            added: self.added.clone(),
             described: self.described,
             valid: self.valid,
             asked: self.asked,
         };
-        if !self.wanted.targets.is_empty() && matches!(self.decide(&seen), Next::Act(_)) {
+        let may_have_targets = seen.node.as_ref().is_some_and(|node| may_have_targets(node, &self.wanted));
+        if may_have_targets && matches!(self.decide(&seen), Next::Act(_)) {
             seen.targets = self.ironic.client.volume_targets(&self.ironic.caller, self.wanted.node).await?;
         }
         Ok(seen)
@@ -79,11 +86,14 @@ impl Operation for Deploy<'_> {
                 (self.valid, seen.valid) = (false, false);
             }
             Step::RemoveTarget(target) => {
-                client.delete_volume_target(caller, target).await?;
+                self.remove_target(target).await?;
                 seen.targets.retain(|there| there.uuid != target);
             }
             Step::AddTarget(target) => {
+                // Before the answer, which may be lost.
+                self.added.insert(target.volume_id.clone());
                 seen.targets.push(client.create_volume_target(caller, &target).await?);
+                seen.added = self.added.clone();
             }
             Step::Validate => {
                 self.validate().await?;
@@ -113,6 +123,21 @@ impl Operation for Deploy<'_> {
 }
 
 impl Deploy<'_> {
+    async fn remove_target(&self, target: Uuid) -> Result<(), Setback> {
+        let (node, instance) = (self.wanted.node, self.wanted.server.instance);
+        match self.ironic.client.delete_volume_target(&self.ironic.caller, target).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            // Ironic deletes a target only while the machine is off.
+            Err(error) if error.is_bad_request() => Err(Setback::Over(Error::Unavailable(format!(
+                "Node {node} has volume target {target} from before instance {instance}, which Ironic does not delete; switch the node \
+                 off and delete it before a server can be there: {}",
+                error.message()
+            )))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn validate(&self) -> Result<(), Setback> {
         let validation = self.ironic.client.validate(&self.ironic.caller, self.wanted.node).await?;
         let faults: Vec<String> = VALIDATED

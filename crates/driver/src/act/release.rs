@@ -72,8 +72,8 @@ impl Operation for Release {
                 match client.delete_volume_target(caller, target).await {
                     Ok(()) => {}
                     Err(error) if error.is_not_found() => {}
-                    // Ironic deletes a target only while the machine is off. Nova goes on all the same, and the next
-                    // deployment removes a target that stands in its way.
+                    // Ironic deletes a target only while the machine is off. Nova goes on all the same; no deployment
+                    // begins with a target that is not its own.
                     Err(error) if error.is_bad_request() => {
                         warn!(node = %self.node, instance = %self.instance, %target, %error, "volume target stays");
                         self.refused.insert(target);

@@ -260,6 +260,7 @@ async fn volume_targets_are_added_once_and_go_with_a_release() {
         properties: json!({"target_iqn": "iqn.2010-10.org.openstack:volume"}).as_object().cloned().unwrap(),
         boot_index: Some(boot_index),
         volume_id: volume.into(),
+        renewed: false,
     };
     let mut wanted = deployment(node);
     wanted.volume_targets = vec![target("root", 0), target("data", 1)];
@@ -275,6 +276,46 @@ async fn volume_targets_are_added_once_and_go_with_a_release() {
     host.driver.release(&Caller::default(), wanted.server.instance, wanted.node).await.unwrap();
     assert_free(&sim.node(node));
     assert_eq!(sim.node(node).provision_state, State::Available);
+}
+
+/// A node with a volume target that a server before has left.
+fn with_left_target(sim: &Sim, storage: &str, power: &str) -> uuid::Uuid {
+    let node = sim.enroll(1)[0];
+    sim.update(node, |node| {
+        node.power_state = Some(power.into());
+        node.other.insert("storage_interface".into(), json!(storage));
+        node.targets.push(ironic_sim::VolumeTarget {
+            uuid: Uuid::from_u128(0xf),
+            volume_type: "iscsi".into(),
+            volume_id: "left".into(),
+            boot_index: 7,
+            properties: serde_json::Map::new(),
+            extra: serde_json::Map::new(),
+        });
+    });
+    node
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_target_that_was_left_does_not_reach_the_next_server() {
+    let sim = sim().start().await;
+    let host = Host::start(&sim);
+    let off = with_left_target(&sim, "cinder", "power off");
+    host.build(&deployment(off), &[]).await.unwrap();
+    assert!(sim.node(off).targets.is_empty());
+    // Ironic deletes no target of a machine that is on.
+    let on = with_left_target(&sim, "cinder", "power on");
+    let error = host.build(&numbered_deployment(on, 2), &[]).await.unwrap_err();
+    assert!(matches!(&error, Error::Unavailable(text) if text.contains("switch the node off")), "{error:?}");
+    assert_eq!(sim.node(on).deploys, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_makes_no_use_of_volumes_is_not_asked_for_them() {
+    let sim = sim().start().await;
+    let node = with_left_target(&sim, "noop", "power on");
+    Host::start(&sim).build(&deployment(node), &[]).await.unwrap();
+    assert_eq!(sim.count(Call::ListTargets), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,10 @@
 //! A volume disk of a server: what is to be made for it, and how Nova writes down how to reach it. Pure.
 
+use std::collections::BTreeSet;
+
 use compute::instance::{BlockDevice, Instance};
 use openstack::cinder::{Attachment, NewVolume};
+use openstack::ironic::NewVolumeTarget;
 use oslo::object::Object;
 use serde_json::{Map, Value, json};
 
@@ -61,10 +64,36 @@ pub fn connection(attachment: Attachment, volume: &str) -> Option<Connection> {
     Some(Connection { protocol, data, document })
 }
 
+/// Gives each volume that is in no boot order a place of its own behind the root: Ironic wants an integer that is unique on the
+/// node, where Nova has null or -1 for as many as the user likes.
+pub fn number(targets: &mut [NewVolumeTarget]) {
+    let is_placed = |target: &NewVolumeTarget| target.boot_index.filter(|index| *index >= 0);
+    let taken: BTreeSet<i64> = targets.iter().filter_map(is_placed).collect();
+    let mut free = (1..).filter(|index| !taken.contains(index));
+    for target in targets.iter_mut().filter(|target| is_placed(target).is_none()) {
+        target.boot_index = free.next();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::instances::{parse, testing};
+
+    #[test]
+    fn a_volume_outside_the_boot_order_gets_a_free_place() {
+        let target = |boot_index| NewVolumeTarget {
+            node_uuid: testing::instance().node.unwrap_or(driver::NodeId(uuid::Uuid::nil())),
+            volume_type: "iscsi".to_owned(),
+            properties: Map::new(),
+            boot_index,
+            volume_id: "v".to_owned(),
+            renewed: false,
+        };
+        let mut targets = [Some(-1), Some(0), None, Some(2), Some(-1)].map(target);
+        number(&mut targets);
+        assert_eq!(targets.map(|target| target.boot_index), [1, 0, 3, 2, 4].map(Some));
+    }
 
     fn device(source: &str, fields: &Value) -> (BlockDevice, Object) {
         let mut object = Object::new("BlockDeviceMapping", "1.21");

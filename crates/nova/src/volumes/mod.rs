@@ -3,25 +3,29 @@
 //! Facts: `nova/virt/block_device.py`, `nova/volume/cinder.py`. Whatever is made is written into the disk's record at once,
 //! so that a build that was killed finds it: the records are read again wherever the request does not know of a volume.
 
+mod attaching;
 mod disk;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
 use compute::ports::{self, Result};
-use driver::NodeId;
-use openstack::cinder::{Attachment, Client, Volume};
+use openstack::cinder::Client;
 use openstack::ironic::NewVolumeTarget;
 use openstack::{Caller, Error};
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::attaching::Attaching;
 use crate::conductor::{Conductor, Repeat};
 use crate::instances::parse;
 
@@ -41,6 +45,9 @@ impl Default for Options {
         Self { cross_az_attach: true, allocate_retries: 60, allocate_interval: Duration::from_secs(3) }
     }
 }
+
+/// How often to look whether a volume that is to be deleted is detached, at the pace of `allocate_interval`.
+const DETACHING_LOOKS: u32 = 10;
 
 /// The port to Cinder. Cheap to clone.
 #[derive(Clone)]
@@ -66,13 +73,7 @@ impl Volumes {
         if devices.iter().all(|device| !device.is_volume() || device.attachment_id.is_some()) {
             return Ok(());
         }
-        let id = json!([instance.id.to_string()]);
-        let records = self
-            .conductor
-            .read_list(context, "BlockDeviceMappingList", "get_by_instance_uuid", id, json!({}))
-            .await
-            .map_err(|error| error.about(instance.id))?;
-        let records: Vec<BlockDevice> = records.into_iter().map(parse::block_device).collect();
+        let records = self.records(context, instance).await?;
         for device in devices.iter_mut().filter(|device| device.is_volume()) {
             if let Some(record) = records.iter().find(|record| record.id == device.id) {
                 *device = record.clone();
@@ -81,7 +82,34 @@ impl Volumes {
         Ok(())
     }
 
-    /// Writes fields of a disk's record.
+    async fn records(&self, context: &RequestContext, instance: &Instance) -> Result<Vec<BlockDevice>> {
+        let id = json!([instance.id.to_string()]);
+        let records = self
+            .conductor
+            .read_list(context, "BlockDeviceMappingList", "get_by_instance_uuid", id, json!({}))
+            .await
+            .map_err(|error| error.about(instance.id))?;
+        Ok(records.into_iter().map(parse::block_device).collect())
+    }
+
+    /// Deletes a volume. One that Cinder is still detaching is waited for.
+    async fn delete(&self, caller: &Caller, volume: &str) -> Result<bool, Error> {
+        for _ in 0..DETACHING_LOOKS {
+            let deleted = self.client.delete_volume(caller, volume).await;
+            match &deleted {
+                Err(error) if error.is_bad_request() => {}
+                _ => return deleted,
+            }
+            match self.client.volume(caller, volume).await {
+                Ok(seen) if matches!(seen.status.as_str(), "in-use" | "attaching" | "detaching") => {}
+                _ => return deleted,
+            }
+            tokio::time::sleep(self.options.allocate_interval).await;
+        }
+        self.client.delete_volume(caller, volume).await
+    }
+
+    /// Writes fields of a disk's record. The device has them in any case: they are true, and a detach must know them.
     async fn save(
         &self,
         context: &RequestContext,
@@ -96,150 +124,8 @@ impl Volumes {
             change.set(&name, value.clone());
             record.insert(&name, value);
         }
-        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
         *device = parse::block_device(record);
-        Ok(())
-    }
-}
-
-/// Attaches the disks of one server.
-struct Attaching<'a> {
-    port: &'a Volumes,
-    context: &'a RequestContext,
-    instance: &'a Instance,
-    caller: Caller,
-    node: NodeId,
-    connector: &'a Map<String, Value>,
-}
-
-impl Attaching<'_> {
-    async fn attach(&self, device: &mut BlockDevice) -> Result<NewVolumeTarget> {
-        let client = &self.port.client;
-        let volume_id = match device.volume_id {
-            Some(id) => id.to_string(),
-            None => self.create(device).await?,
-        };
-        let mut attachment = match device.attachment_id {
-            Some(id) => id.to_string(),
-            None => self.reserve(device, &volume_id).await?,
-        };
-        let volume = client.volume(&self.caller, &volume_id).await.map_err(|error| failed(&error))?;
-        self.check(&volume)?;
-        let mountpoint = device.device_name.clone().unwrap_or_default();
-        let update =
-            async |id: &str| client.update_attachment(&self.caller, id, self.connector, &mountpoint).await;
-        let updated = match update(&attachment).await {
-            // An earlier try on another node deleted it.
-            Err(error) if error.is_not_found() => {
-                attachment = self.new_attachment(device, &volume_id).await?;
-                update(&attachment).await
-            }
-            other => other,
-        };
-        let updated = updated.map_err(|error| failed(&error))?;
-        let connection = disk::connection(updated, &volume_id)
-            .ok_or_else(|| invalid(format!("Cinder does not say how to connect volume {volume_id}")))?;
-        let mut fields = Map::new();
-        fields.insert("connection_info".to_owned(), connection.document.to_string().into());
-        if record(device)?.int("volume_size").is_none() {
-            fields.insert("volume_size".to_owned(), volume.size.into());
-        }
-        // Before the volume is in use: a detach needs it.
-        self.port.save(self.context, device, fields).await?;
-        if let Err(error) = client.complete_attachment(&self.caller, &attachment).await {
-            if let Err(error) = client.delete_attachment(&self.caller, &attachment).await {
-                tracing::warn!(volume = volume_id, %error, "the attachment could not be deleted");
-            }
-            return Err(failed(&error));
-        }
-        Ok(NewVolumeTarget {
-            node_uuid: self.node,
-            volume_type: connection.protocol,
-            properties: connection.data,
-            boot_index: device.boot_index,
-            volume_id,
-        })
-    }
-
-    async fn create(&self, device: &mut BlockDevice) -> Result<String> {
-        let zone = self.instance.availability_zone.as_deref().filter(|_| !self.port.options.cross_az_attach);
-        let new = disk::new_volume(device, &record(device)?, self.instance, zone);
-        let made =
-            self.port.client.create_volume(&self.caller, &new).await.map_err(|error| failed(&error))?;
-        tracing::info!(volume = made.id, source = device.source, "volume created");
-        let fields = Map::from_iter([("volume_id".to_owned(), made.id.clone().into())]);
-        self.port.save(self.context, device, fields).await?;
-        Ok(made.id)
-    }
-
-    /// The attachment of a volume that has none yet, or whose attachment was made and never written down.
-    async fn reserve(&self, device: &mut BlockDevice, volume: &str) -> Result<String> {
-        let own = self.port.client.instance_attachments(&self.caller, self.instance.id.0).await;
-        let own = own.map_err(|error| failed(&error))?;
-        let known = own.into_iter().find(|attachment| attachment.volume_id.as_deref() == Some(volume));
-        if let Some(Attachment { id, .. }) = known {
-            self.write_down(device, &id).await?;
-            return Ok(id);
-        }
-        if device.source != "volume" {
-            self.wait(volume).await?;
-        }
-        self.new_attachment(device, volume).await
-    }
-
-    async fn new_attachment(&self, device: &mut BlockDevice, volume: &str) -> Result<String> {
-        let made = self.port.client.create_attachment(&self.caller, self.instance.id.0, volume).await;
-        let made = made.map_err(|error| failed(&error))?;
-        self.write_down(device, &made.id).await?;
-        Ok(made.id)
-    }
-
-    async fn write_down(&self, device: &mut BlockDevice, attachment: &str) -> Result<()> {
-        let fields = Map::from_iter([("attachment_id".to_owned(), attachment.into())]);
-        self.port.save(self.context, device, fields).await
-    }
-
-    /// Waits until a new volume is there.
-    async fn wait(&self, volume: &str) -> Result<()> {
-        let options = &self.port.options;
-        let (started, attempts) = (Instant::now(), options.allocate_retries.saturating_add(1));
-        let mut status = String::new();
-        for attempt in 1..=attempts {
-            let found =
-                self.port.client.volume(&self.caller, volume).await.map_err(|error| failed(&error))?;
-            status = found.status;
-            match status.as_str() {
-                "available" => return Ok(()),
-                "creating" | "downloading" if attempt < attempts => {
-                    tokio::time::sleep(options.allocate_interval).await;
-                }
-                _ => break,
-            }
-        }
-        Err(invalid(format!(
-            "Volume {volume} did not finish being created even after we waited {} seconds or {attempts} attempts. And \
-             its status is {status}.",
-            started.elapsed().as_secs()
-        )))
-    }
-
-    /// Whether the server can have the volume.
-    fn check(&self, volume: &Volume) -> Result<()> {
-        let (id, zone) = (&volume.id, &self.instance.availability_zone);
-        if volume.multiattach {
-            return Err(invalid(format!(
-                "Volume {id} has 'multiattach' set, which is not supported for this instance."
-            )));
-        }
-        if !self.port.options.cross_az_attach && *zone != volume.availability_zone {
-            return Err(invalid(format!(
-                "Invalid volume: Instance {} and volume {id} are not in the same availability_zone. Instance is in {}. \
-                 Volume is in {}",
-                self.instance.id,
-                zone.as_deref().unwrap_or("None"),
-                volume.availability_zone.as_deref().unwrap_or("None"),
-            )));
-        }
+        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
         Ok(())
     }
 }
@@ -252,6 +138,8 @@ impl ports::Volumes for Volumes {
         instance: &Instance,
         devices: &mut [BlockDevice],
         connector: &Value,
+        resumed: bool,
+        cancel: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
         self.catch_up(context, instance, devices).await?;
         let attaching = Attaching {
@@ -261,6 +149,8 @@ impl ports::Volumes for Volumes {
             caller: user(context),
             node: instance.node.ok_or_else(|| invalid("the instance is on no node"))?,
             connector: connector.as_object().ok_or_else(|| invalid("the connector is no document"))?,
+            resumed,
+            cancel,
         };
         let mut order: Vec<&mut BlockDevice> =
             devices.iter_mut().filter(|device| device.is_volume()).collect();
@@ -269,6 +159,7 @@ impl ports::Volumes for Volumes {
         for device in order {
             targets.push(attaching.attach(device).await?);
         }
+        disk::number(&mut targets);
         Ok(targets)
     }
 
@@ -281,11 +172,27 @@ impl ports::Volumes for Volumes {
     ) {
         let mut devices: Vec<BlockDevice> =
             devices.iter().filter(|device| device.is_volume()).cloned().collect();
-        if let Err(error) = self.catch_up(context, instance, &mut devices).await {
-            tracing::warn!(instance = %instance.id, %error, "the disks' records could not be read again");
+        if devices.is_empty() {
+            return;
+        }
+        // Each may know what the others do not: the request what could not be written down, the records what an earlier
+        // process made, Cinder what neither got to know.
+        match self.records(context, instance).await {
+            Ok(records) => devices.extend(records.into_iter().filter(BlockDevice::is_volume)),
+            Err(error) => {
+                tracing::warn!(instance = %instance.id, %error, "the disks' records could not be read again");
+            }
         }
         let (user, own) = (user(context), Caller::own(context.global_id()));
-        for attachment in devices.iter().filter_map(|device| device.attachment_id).map(|id| id.to_string()) {
+        let mut attachments: BTreeSet<String> =
+            devices.iter().filter_map(|device| device.attachment_id).map(|id| id.to_string()).collect();
+        match self.client.instance_attachments(&user, instance.id.0).await {
+            Ok(found) => attachments.extend(found.into_iter().map(|attachment| attachment.id)),
+            Err(error) => {
+                tracing::warn!(instance = %instance.id, %error, "Cinder does not list the attachments");
+            }
+        }
+        for attachment in attachments {
             let ended = match self.client.delete_attachment(&user, &attachment).await {
                 Err(error) if refuses_user(&error) => self.client.delete_attachment(&own, &attachment).await,
                 other => other,
@@ -295,9 +202,10 @@ impl ports::Volumes for Volumes {
             }
         }
         let doomed = devices.iter().filter(|device| delete && device.delete_on_termination);
-        for volume in doomed.filter_map(|device| device.volume_id.as_ref()).map(Uuid::to_string) {
-            let deleted = match self.client.delete_volume(&user, &volume).await {
-                Err(error) if refuses_user(&error) => self.client.delete_volume(&own, &volume).await,
+        let doomed: BTreeSet<Uuid> = doomed.filter_map(|device| device.volume_id).collect();
+        for volume in doomed.iter().map(Uuid::to_string) {
+            let deleted = match self.delete(&user, &volume).await {
+                Err(error) if refuses_user(&error) => self.delete(&own, &volume).await,
                 other => other,
             };
             if let Err(error) = deleted {

@@ -1,234 +1,9 @@
 //! The port against a Cinder and a conductor in process.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-
-use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
-use axum::{Json, Router};
 use compute::ports::Volumes as _;
-use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions};
-use oslo::rpc::{CallError, Target};
 
+use super::world::{VOLUME, World, lab, quick};
 use super::*;
-use crate::conductor::Rpc;
-use crate::instances::testing;
-
-const VOLUME: Uuid = Uuid::from_u128(0xa);
-
-/// Cinder's volumes and attachments, and Nova's records of the disks.
-#[derive(Default)]
-struct World {
-    volumes: Vec<Value>,
-    attachments: Vec<Value>,
-    records: Vec<Value>,
-    /// Completing an attachment fails so.
-    refuses: Option<u16>,
-    log: Vec<String>,
-}
-
-#[derive(Clone, Default)]
-struct Shared(Arc<Mutex<World>>);
-
-impl Shared {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap()
-    }
-
-    fn log(&self) -> Vec<String> {
-        std::mem::take(&mut self.world().log)
-    }
-}
-
-fn of<'a>(list: &'a mut [Value], id: &str) -> Option<&'a mut Value> {
-    list.iter_mut().find(|document| document["id"] == id)
-}
-
-async fn answer(
-    State(shared): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: String,
-) -> Response {
-    let mut world = shared.world();
-    let path: Vec<&str> = uri.path().trim_start_matches("/v3/").trim_matches('/').split('/').collect();
-    if uri.path() == "/v3/" {
-        let document = json!({"versions": [{"id": "v3.0", "version": "3.71", "min_version": "3.0"}]});
-        return Json(document).into_response();
-    }
-    world.log.push(format!("{method} {}", path.join("/")));
-    if headers.get("x-auth-token").is_some_and(|token| token == "ended") {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
-    let body: Value = serde_json::from_str(&body).unwrap_or_default();
-    let missing = || StatusCode::NOT_FOUND.into_response();
-    match (method.as_str(), path.as_slice()) {
-        ("POST", ["volumes"]) => {
-            let mut volume = body["volume"].clone();
-            let id = Uuid::from_u128(0xb0 + world.volumes.len() as u128);
-            (volume["id"], volume["status"]) = (json!(id), json!("creating"));
-            world.volumes.push(volume.clone());
-            Json(json!({ "volume": volume })).into_response()
-        }
-        ("GET", ["volumes", id]) => match of(&mut world.volumes, id) {
-            None => missing(),
-            Some(volume) => {
-                let seen = volume.clone();
-                if volume["status"] == "creating" {
-                    volume["status"] = json!("available");
-                }
-                Json(json!({ "volume": seen })).into_response()
-            }
-        },
-        ("DELETE", ["volumes", id]) => {
-            world.volumes.retain(|volume| volume["id"] != *id);
-            StatusCode::ACCEPTED.into_response()
-        }
-        ("GET", ["attachments"]) => Json(json!({"attachments": world.attachments})).into_response(),
-        ("POST", ["attachments"]) => {
-            let id = Uuid::from_u128(0xc0 + world.attachments.len() as u128);
-            let attachment = json!({"id": id, "status": "reserved", "instance": body["attachment"]["instance_uuid"],
-                "volume_id": body["attachment"]["volume_uuid"]});
-            world.attachments.push(attachment.clone());
-            Json(json!({ "attachment": attachment })).into_response()
-        }
-        ("PUT", ["attachments", id]) => match of(&mut world.attachments, id) {
-            None => missing(),
-            Some(attachment) => {
-                attachment["connector"] = body["attachment"]["connector"].clone();
-                attachment["status"] = json!("attaching");
-                let mut answer = attachment.clone();
-                answer["connection_info"] = json!({"driver_volume_type": "iscsi", "target_lun": 1,
-                    "auth_password": "hunter2"});
-                Json(json!({ "attachment": answer })).into_response()
-            }
-        },
-        ("POST", ["attachments", id, "action"]) => {
-            if let Some(status) = world.refuses {
-                return StatusCode::from_u16(status).unwrap().into_response();
-            }
-            match of(&mut world.attachments, id) {
-                None => missing(),
-                Some(attachment) => {
-                    attachment["status"] = json!("attached");
-                    StatusCode::NO_CONTENT.into_response()
-                }
-            }
-        }
-        ("DELETE", ["attachments", id]) => {
-            world.attachments.retain(|attachment| attachment["id"] != *id);
-            Json(json!({"attachments": []})).into_response()
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[async_trait]
-impl Rpc for Shared {
-    async fn call(
-        &self,
-        _: &RequestContext,
-        _: &Target,
-        _: &str,
-        args: Map<String, Value>,
-        _: Duration,
-    ) -> Result<Value, CallError> {
-        let mut world = self.world();
-        match args["objmethod"].as_str().unwrap() {
-            "save" => {
-                let change = &args["objinst"];
-                let id = &change["nova_object.data"]["id"];
-                let record =
-                    world.records.iter_mut().find(|record| record["nova_object.data"]["id"] == *id).unwrap();
-                for field in change["nova_object.changes"].as_array().unwrap() {
-                    let field = field.as_str().unwrap();
-                    record["nova_object.data"][field] = change["nova_object.data"][field].clone();
-                }
-                Ok(json!([{"obj_what_changed": []}, null]))
-            }
-            "get_by_instance_uuid" => Ok(json!({"nova_object.name": "BlockDeviceMappingList",
-                "nova_object.namespace": "nova", "nova_object.version": "1.18",
-                "nova_object.data": {"objects": world.records}})),
-            other => panic!("{other}"),
-        }
-    }
-
-    async fn cast(
-        &self,
-        _: &RequestContext,
-        _: &Target,
-        _: &str,
-        _: Map<String, Value>,
-        _: Duration,
-    ) -> Result<(), CallError> {
-        panic!()
-    }
-}
-
-struct Lab {
-    volumes: Volumes,
-    shared: Shared,
-    instance: Instance,
-    context: RequestContext,
-}
-
-impl Lab {
-    /// Adds a disk, as the request brings it.
-    fn disk(&self, fields: &Value) -> BlockDevice {
-        let mut world = self.shared.world();
-        let number = world.records.len() + 1;
-        let mut data = json!({"id": number, "uuid": Uuid::from_u128(number as u128), "destination_type": "volume",
-            "device_name": format!("/dev/sd{number}"), "boot_index": 0, "volume_size": null,
-            "delete_on_termination": true, "no_device": false});
-        for (name, value) in fields.as_object().unwrap() {
-            data[name] = value.clone();
-        }
-        let record = json!({"nova_object.name": "BlockDeviceMapping", "nova_object.namespace": "nova",
-            "nova_object.version": "1.20", "nova_object.data": data});
-        world.records.push(record.clone());
-        parse::block_device(Object::from_value(record).unwrap())
-    }
-
-    /// A disk on a volume that Nova reserved.
-    fn reserved(&self) -> BlockDevice {
-        let attachment = Uuid::from_u128(0xaa);
-        let mut world = self.shared.world();
-        world.volumes.push(json!({"id": VOLUME, "status": "reserved", "size": 7}));
-        world.attachments.push(json!({"id": attachment, "status": "reserved", "volume_id": VOLUME}));
-        drop(world);
-        self.disk(&json!({"source_type": "volume", "volume_id": VOLUME, "attachment_id": attachment}))
-    }
-
-    async fn attach(&self, devices: &mut [BlockDevice]) -> Result<Vec<NewVolumeTarget>> {
-        let connector = json!({"initiator": "iqn"});
-        self.volumes.attach(&self.context, &self.instance, devices, &connector).await
-    }
-
-    fn saved(&self, field: &str) -> Value {
-        self.shared.world().records[0]["nova_object.data"][field].clone()
-    }
-}
-
-async fn lab(options: Options) -> Lab {
-    let shared = Shared::default();
-    let app = Router::new().fallback(answer).with_state(shared.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}/v3", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let session = Session::new(SessionOptions::new(Auth::None { endpoint: None })).unwrap();
-    let adapter = Adapter::new(session, Service::BlockStorage, AdapterOptions::at(address));
-    let conductor = Conductor::new(Arc::new(shared.clone()), crate::conductor::Options::default());
-    let mut instance = testing::instance();
-    instance.node = Some(NodeId(Uuid::from_u128(1)));
-    let mut context = RequestContext::admin();
-    context.auth_token = Some("user".into());
-    Lab { volumes: Volumes::new(Client::new(adapter), conductor, options), shared, instance, context }
-}
-
-async fn quick() -> Lab {
-    lab(Options { allocate_interval: Duration::ZERO, ..Options::default() }).await
-}
 
 fn text(error: &ports::Error) -> (&str, &str) {
     match error {
@@ -291,6 +66,91 @@ async fn an_attachment_that_another_node_ended_is_made_anew() {
     lab.attach(&mut devices).await.unwrap();
     assert_eq!(lab.shared.world().attachments.len(), 1);
     assert_eq!(json!(devices[0].attachment_id), lab.shared.world().attachments[0]["id"]);
+}
+
+#[tokio::test]
+async fn a_volume_that_is_attached_already_is_left_alone_by_a_restart() {
+    let mut lab = quick().await;
+    let asked = lab.reserved();
+    let first = lab.attach(&mut [asked.clone()]).await.unwrap();
+    lab.shared.log();
+    // After a restart the request is as it came.
+    lab.resumed = true;
+    let second = lab.attach(&mut [asked.clone()]).await.unwrap();
+    assert_eq!(lab.shared.log(), ["GET attachments/00000000-0000-0000-0000-0000000000aa"]);
+    assert_eq!(second[0].properties, first[0].properties);
+    assert_eq!((first[0].renewed, second[0].renewed), (true, false));
+    // Another machine is another connection.
+    lab.resumed = false;
+    assert!(lab.attach(&mut [asked]).await.unwrap()[0].renewed);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_settled_by_a_look() {
+    for lost in ["POST attachments", "PUT attachments", "complete"] {
+        let lab = quick().await;
+        lab.shared.world().lost = Some(lost);
+        let mut devices = [lab.disk(&json!({"source_type": "blank", "volume_size": 5}))];
+        let targets = lab.attach(&mut devices).await.unwrap();
+        assert_eq!(targets[0].properties["target_lun"], 1, "{lost}");
+        let world = lab.shared.world();
+        let statuses: Vec<_> = world.attachments.iter().map(|attachment| &attachment["status"]).collect();
+        assert_eq!(statuses, ["attached"], "{lost}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_is_not_left_behind() {
+    // The volume itself.
+    let lab = quick().await;
+    lab.shared.world().unwritable = true;
+    let kept = json!({"source_type": "blank", "volume_size": 1, "delete_on_termination": false});
+    lab.attach(&mut [lab.disk(&kept)]).await.unwrap_err();
+    assert_eq!(lab.shared.world().volumes.len(), 0);
+    // Its attachment: known to the request that made it, and to Cinder.
+    for is_known in [true, false] {
+        let lab = quick().await;
+        let mut devices = [lab.reserved()];
+        let asked = devices.clone();
+        lab.shared.world().attachments.clear();
+        lab.shared.world().unwritable = true;
+        lab.attach(&mut devices).await.unwrap_err();
+        assert_eq!(lab.shared.world().attachments.len(), 1);
+        let known = if is_known { &devices } else { &asked };
+        lab.shared.world().hidden = is_known;
+        lab.volumes.detach(&lab.context, &lab.instance, known, false).await;
+        assert_eq!(lab.shared.world().attachments.len(), 0, "known: {is_known}");
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_is_still_being_detached_is_deleted_afterwards() {
+    let lab = quick().await;
+    let mut devices = [lab.reserved()];
+    lab.attach(&mut devices).await.unwrap();
+    lab.shared.world().detaching = 3;
+    lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await;
+    assert_eq!(lab.shared.world().volumes.len(), 0);
+}
+
+#[tokio::test]
+async fn a_cancelled_build_does_not_wait_for_a_new_volume() {
+    let lab = lab(Options { allocate_interval: Duration::from_hours(1), ..Options::default() }).await;
+    lab.cancel.cancel();
+    let error =
+        lab.attach(&mut [lab.disk(&json!({"source_type": "blank", "volume_size": 1}))]).await.unwrap_err();
+    assert!(text(&error).1.ends_with("is not waited for any more"), "{error}");
+}
+
+#[tokio::test]
+async fn volumes_outside_the_boot_order_have_a_place_each() {
+    let lab = quick().await;
+    let mut devices = [Some(-1), Some(0), None].map(|boot_index| {
+        lab.disk(&json!({"source_type": "blank", "volume_size": 1, "boot_index": boot_index}))
+    });
+    let targets = lab.attach(&mut devices).await.unwrap();
+    let places: BTreeSet<_> = targets.iter().map(|target| target.boot_index).collect();
+    assert_eq!(places, [0, 1, 2].map(Some).into());
 }
 
 #[tokio::test]

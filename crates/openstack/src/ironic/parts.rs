@@ -129,6 +129,9 @@ pub struct NewVolumeTarget {
     pub boot_index: Option<i64>,
     /// The volume's id in Cinder.
     pub volume_id: String,
+    /// Cinder has just made the connection: a target from before does not have its secrets. Ironic is not told.
+    #[serde(skip)]
+    pub renewed: bool,
 }
 
 impl fmt::Debug for NewVolumeTarget {
@@ -248,6 +251,7 @@ mod tests {
             properties: json!({"auth_password": "hunter2"}).as_object().cloned().unwrap(),
             boot_index: Some(0),
             volume_id: "v".into(),
+            renewed: false,
         };
         assert!(!format!("{target:?}").contains("hunter2"));
         let console = Console {
