@@ -52,12 +52,12 @@ def _force():
     database.run('nova_api', 'delete from build_requests')
     for consumer in placement_view.consumers():
         placement_view.free(consumer)
+    for target in volumes.targets():
+        _disconnect(target)
     for node in _taken():
         _free(node)
     for port in _ports():
         neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
-    for target in volumes.targets():
-        _disconnect(target)
     volumes.force_away()
     for name in scenarios.FRAGILE:
         _fragile_again(name)

@@ -41,18 +41,6 @@ def own_port():
 
 
 @check()
-def boot_from_volume():
-    """A server boots from a Cinder volume, and the volume is free again afterwards"""
-    same_as_stock('from-volume', scenarios.from_volume())
-
-
-@check()
-def two_volumes():
-    """A server with two volumes that go with it"""
-    same_as_stock('two-volumes', scenarios.two_volumes())
-
-
-@check()
 def bookable_at_once():
     """A freed node can be booked again within 5 s, not a cycle later"""
     scenarios.offered(1)
