@@ -27,6 +27,7 @@ pub(super) const RABBIT: &[Opt] = &[
     Opt::int("kombu_missing_consumer_retry_timeout")
         .default("60")
         .deprecated(&[("", "kombu_reconnect_timeout")]),
+    Opt::string("kombu_compression").default(""),
     Opt::choice("kombu_failover_strategy", &["round-robin", "shuffle"]).default("round-robin"),
     Opt::choice("rabbit_login_method", &["PLAIN", "AMQPLAIN", "EXTERNAL", "RABBIT-CR-DEMO"])
         .default("AMQPLAIN"),
