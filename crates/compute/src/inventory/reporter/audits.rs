@@ -28,7 +28,7 @@ impl Audits {
     /// Whether to list the records: at the first look, in the operator's interval and at least every five minutes, and in
     /// the two looks after services came or went.
     pub fn records_are_due(&mut self, interval: Option<Duration>, members: BTreeSet<String>) -> bool {
-        let changed = self.members != members;
+        let changed = self.records.is_some() && self.members != members;
         self.members = members;
         let was_unsettled = std::mem::replace(&mut self.unsettled, changed);
         let interval = interval.map_or(RECORDS, |interval| interval.min(RECORDS));

@@ -9,8 +9,8 @@ use ironic_sim::{Action, Call, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use super::world::{Process, Trouble, World, delete, server, with_volume};
-use super::{build, cloud, cloud_of, first, is_active};
+use crate::restart::{build, cloud, cloud_of, first, is_active};
+use crate::world::{Process, Trouble, World, delete, server, with_volume};
 
 /// Builds a server with a volume while something is in trouble.
 async fn build_in(state: &Path, hinder: impl Fn(&World)) -> Arc<World> {

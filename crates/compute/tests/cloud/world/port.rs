@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{HOST, Recorded, World};
+use super::{HOST, Recorded, Tables, World};
 
 /// Every port at once.
 pub struct Port(pub Arc<World>);
@@ -220,7 +220,10 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
 #[async_trait]
 impl Inventory for Port {
     async fn records_of_this_host(&self, _: &RequestContext) -> Result<Vec<Record>> {
-        self.0.call("records_of_this_host", |t| Ok(t.records.values().cloned().collect())).await
+        let is_own = |record: &&Record| record.host.as_deref() == Some(HOST);
+        self.0
+            .call("records_of_this_host", |t| Ok(t.records.values().filter(is_own).cloned().collect()))
+            .await
     }
 
     async fn records_of(&self, _: &RequestContext, nodes: &[NodeId]) -> Result<Vec<Record>> {
@@ -246,12 +249,16 @@ impl Inventory for Port {
         _: i64,
         node: NodeId,
         changed: &RecordFields,
-        _: bool,
+        take: bool,
     ) -> Result<()> {
         self.0
             .call("save_record", |t| {
                 let record = t.records.get_mut(&node).unwrap();
                 record.fields.extend(changed.clone());
+                if take {
+                    record.host = Some(HOST.to_owned());
+                    record.deleted = false;
+                }
                 Ok(())
             })
             .await
@@ -267,7 +274,8 @@ impl Inventory for Port {
     }
 
     async fn ring_members(&self, _: &RequestContext) -> Result<(BTreeSet<String>, bool)> {
-        self.0.call("ring_members", |_| Ok((BTreeSet::from([HOST.to_owned()]), false))).await
+        let members = |t: &mut Tables| t.peers.iter().cloned().chain([HOST.to_owned()]).collect();
+        self.0.call("ring_members", |t| Ok((members(t), false))).await
     }
 }
 

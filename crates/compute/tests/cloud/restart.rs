@@ -1,28 +1,23 @@
 //! A restart loses nothing: the process is killed at every remote call of a build and of a delete in turn, before and
 //! after the call took effect, and started again.
 
-#![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
-
-mod trouble;
-mod world;
-
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::world::{Kill, Process, Trouble, World, delete, placed_again, server, with_volume};
 use compute::instance::{TaskState, VmState};
 use compute::request::{BuildRequest, DeleteRequest, Origin};
 use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
-use world::{Kill, Process, Trouble, World, delete, placed_again, server, with_volume};
 
 /// A world with two machines that are reported already.
-async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
+pub async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
     cloud_of(2, state).await
 }
 
-async fn cloud_of(machines: usize, state: &Path) -> (Arc<World>, Vec<NodeId>) {
+pub async fn cloud_of(machines: usize, state: &Path) -> (Arc<World>, Vec<NodeId>) {
     let sim = Sim::builder().start().await;
     let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
@@ -33,7 +28,13 @@ async fn cloud_of(machines: usize, state: &Path) -> (Arc<World>, Vec<NodeId>) {
 }
 
 /// Runs a process that builds `number` until it has ended or died.
-async fn build(world: &Arc<World>, state: &Path, node: NodeId, number: u128, kill: Option<Kill>) -> usize {
+pub async fn build(
+    world: &Arc<World>,
+    state: &Path,
+    node: NodeId,
+    number: u128,
+    kill: Option<Kill>,
+) -> usize {
     let process = Process::start(world, state, kill);
     let request = server(world, number, node, true);
     process.manager.admit_build(&request).await.unwrap();
@@ -64,7 +65,7 @@ fn nothing_is_journalled(state: &Path) {
 }
 
 /// The server is active on exactly one node, with one port, its allocation, and a successful event.
-fn is_active(world: &World, id: InstanceId, why: &str) {
+pub fn is_active(world: &World, id: InstanceId, why: &str) {
     let tables = world.tables();
     let instance = &tables.instances[&id];
     assert_eq!(instance.vm_state, VmState::Active, "{why}: faults {:?}", tables.faults);
@@ -116,7 +117,7 @@ where
     }
 }
 
-fn first() -> InstanceId {
+pub fn first() -> InstanceId {
     InstanceId(uuid::Uuid::from_u128(1))
 }
 
@@ -439,7 +440,7 @@ async fn a_start_ends_the_tasks_that_nobody_works_on() {
         let id = server(&world, number, nodes[0], true).instance.id;
         let mut tables = world.tables();
         let instance = tables.instances.get_mut(&id).unwrap();
-        instance.host = Some(world::HOST.to_owned());
+        instance.host = Some(crate::world::HOST.to_owned());
         (instance.vm_state, instance.task_state) = (VmState::Active, Some(task.clone()));
     }
     start_again(&world, state.path()).await;

@@ -47,6 +47,8 @@ pub struct Tables {
     pub allocations: HashMap<InstanceId, NodeId>,
     pub providers: HashMap<NodeId, KnownProvider>,
     pub records: HashMap<NodeId, Record>,
+    /// Other services that share the nodes.
+    pub peers: Vec<String>,
     pub events: Vec<Recorded>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,

@@ -1,0 +1,142 @@
+//! The picture of the machines: what it costs, what changes it, and who has a machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compute::inventory::Reporter;
+use driver::NodeId;
+use ironic_sim::Sim;
+use oslo::context::RequestContext;
+use uuid::Uuid;
+
+use crate::world::{HOST, Process, Trouble, World};
+
+/// A cloud, and a service in it that has looked at its machines.
+struct Watched {
+    world: Arc<World>,
+    nodes: Vec<NodeId>,
+    reporter: Reporter,
+    _state: tempfile::TempDir,
+}
+
+impl Watched {
+    async fn new(machines: usize) -> Self {
+        let sim = Sim::builder().start().await;
+        let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
+        let state = tempfile::tempdir().unwrap();
+        let world = World::new(sim);
+        let reporter = Process::start(&world, state.path(), None).reporter;
+        let watched = Self { world, nodes, reporter, _state: state };
+        assert_eq!(watched.look().await, (machines, 0, 0));
+        watched
+    }
+
+    /// Looks; answers how many nodes were written, failed and removed.
+    async fn look(&self) -> (usize, usize, usize) {
+        self.world.tables().calls.clear();
+        self.world.sim.clear_requests();
+        let outcome = self.reporter.look(&RequestContext::admin()).await.unwrap();
+        (outcome.written, outcome.failed, outcome.removed)
+    }
+
+    /// The calls of the last look, to the control plane and to Ironic.
+    fn calls(&self) -> (BTreeMap<&'static str, usize>, BTreeMap<String, usize>) {
+        (self.world.tables().calls.clone(), self.world.sim.shapes())
+    }
+
+    fn reserved(&self, node: NodeId) -> u64 {
+        self.world.tables().providers[&node].inventory["CUSTOM_BAREMETAL"].reserved
+    }
+
+    fn host(&self, node: NodeId) -> Option<String> {
+        self.world.tables().records[&node].host.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_steady_look_makes_three_lists_whatever_the_number_of_nodes() {
+    let watched = Watched::new(50).await;
+    assert_eq!(watched.look().await, (0, 0, 0));
+    let (control_plane, ironic) = watched.calls();
+    assert_eq!(control_plane, BTreeMap::from([("on_this_host", 1), ("ring_members", 1)]));
+    assert_eq!(ironic, BTreeMap::from([("GET /v1/nodes".to_owned(), 1)]));
+}
+
+#[tokio::test]
+async fn only_the_node_that_changed_is_written() {
+    let watched = Watched::new(5).await;
+    let node = watched.nodes[2];
+    watched.world.sim.update(node.0, |node| node.maintenance = true);
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(node), 1);
+    let (control_plane, _) = watched.calls();
+    assert_eq!((control_plane.get("report"), control_plane.get("save_record")), (Some(&1), None));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_written_holds_up_no_other_and_is_tried_again() {
+    let watched = Watched::new(3).await;
+    for node in &watched.nodes {
+        watched.world.sim.update(node.0, |node| node.maintenance = true);
+    }
+    watched.world.trouble("report", Trouble::Refused);
+    assert_eq!(watched.look().await, (2, 1, 0));
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert!(watched.nodes.iter().all(|node| watched.reserved(*node) == 1));
+}
+
+#[tokio::test]
+async fn a_node_that_went_away_leaves_nothing_and_one_that_returns_is_reported_anew() {
+    let watched = Watched::new(3).await;
+    let (sim, node) = (&watched.world.sim, watched.nodes[0]);
+    sim.remove(node.0);
+    assert_eq!(watched.look().await, (0, 0, 1));
+    assert!(!watched.world.tables().records.contains_key(&node));
+    assert!(!watched.world.tables().providers.contains_key(&node));
+    let returned = NodeId(sim.enroll(1)[0]);
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(returned), 0);
+}
+
+#[tokio::test]
+async fn a_removal_that_failed_halfway_is_ended_in_the_next_look() {
+    let watched = Watched::new(2).await;
+    let node = watched.nodes[0];
+    watched.world.sim.remove(node.0);
+    watched.world.trouble("destroy_record", Trouble::Unavailable);
+    assert_eq!(watched.look().await, (0, 1, 0));
+    assert_eq!(watched.look().await, (0, 0, 1));
+    assert!(!watched.world.tables().records.contains_key(&node));
+}
+
+#[tokio::test]
+async fn records_that_a_peer_took_are_taken_back_when_it_is_gone() {
+    let watched = Watched::new(20).await;
+    watched.world.tables().peers.push("peer".to_owned());
+    watched.look().await;
+    let theirs: Vec<NodeId> = {
+        let mut tables = watched.world.tables();
+        tables.records.values_mut().step_by(2).for_each(|record| record.host = Some("peer".to_owned()));
+        tables
+            .records
+            .values()
+            .filter(|record| record.host.as_deref() != Some(HOST))
+            .map(|record| record.node)
+            .collect()
+    };
+    assert_eq!(theirs.len(), 10);
+    watched.world.tables().peers.clear();
+    let (_, failed, _) = watched.look().await;
+    assert_eq!(failed, 0);
+    assert!(theirs.iter().all(|node| watched.host(*node).as_deref() == Some(HOST)));
+}
+
+#[tokio::test]
+async fn a_node_that_carries_somebody_elses_server_is_left_alone() {
+    let watched = Watched::new(2).await;
+    let node = watched.nodes[0];
+    watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
+    assert_eq!(watched.look().await, (0, 0, 0));
+    assert_eq!(watched.reserved(node), 0, "whoever has it writes it");
+    assert!(watched.world.tables().records.contains_key(&node));
+}
