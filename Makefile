@@ -9,6 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost
 export no_proxy := 127.0.0.1,localhost
 
 NODES ?= 50 200 1000
+KINDS ?= stock bessemer
 BENCH := target/bench
 
 help: ## Say what there is
@@ -38,12 +39,13 @@ lab-up: ## Bring the lab's OpenStack up and start Bessemer in it
 lab-down: ## Stop the lab; WIPE=1 forgets its databases, too
 	lab/down $(if $(WIPE),--wipe)
 
-bench: build ## Measure Bessemer in the lab with 50, 200 and 1000 nodes (NODES="50 200" for others)
+bench: build ## Measure Bessemer and stock in the lab with 50, 200 and 1000 nodes (NODES="50 200", KINDS=bessemer for others)
 	lab/install
 	lab/up
-	for nodes in $(NODES); do lab/measure $$nodes bessemer --json $(BENCH)/bessemer-$$nodes.json >/dev/null; done
+	@rm -f $(BENCH)/*.json
+	for nodes in $(NODES); do for kind in $(KINDS); do lab/measure $$nodes $$kind --interval 20 --json $(BENCH)/$$kind-$$nodes.json >/dev/null; done; done
 	lab/enroll --remove 5
-	@. lab/lib.sh && python -m measuring.table $(BENCH)/*.json $(wildcard lab/stock/measure/*.json) | tee $(BENCH)/table.md
+	@. lab/lib.sh && python -m measuring.table $(BENCH)/*.json | tee $(BENCH)/table.md
 
 lint: ## Formatting, clippy with warnings as errors, and the dependencies' licences if cargo-deny is there
 	cargo fmt --all --check

@@ -35,3 +35,9 @@ def run(database, *statements):
     with _cursor(database) as cursor:
         for statement in statements:
             cursor.execute(statement)
+
+
+def insert(database, statement, rows):
+    """Runs a statement with named parameters for each of the rows, many at a time."""
+    with _cursor(database) as cursor:
+        cursor.executemany(statement, rows)

@@ -2,13 +2,14 @@
 
 fill    from the start of the process until Placement holds N providers with an inventory
 cycle   from one look at all of Ironic's nodes to the next; its `seconds` end with the last request that follows from it
+restart the same service once more, with everything known already, from its start to the end of its first look
 """
 import argparse
 import json
 import pathlib
 import time
 
-from cloud import nodes, placement_view, service, settings
+from cloud import copies, nodes, placement_view, service, settings
 from cloud.api import wait_for
 from measuring.accesslog import Logs, by_service, by_shape
 from measuring.firehose import Firehose
@@ -16,6 +17,10 @@ from measuring.process import Watch
 
 # Looks at all nodes that are closer together than this belong to one cycle.
 ONE_CYCLE = 3
+# A look has ended when the service asked nothing for so long.
+QUIET = 6
+# So many nodes are enrolled through Ironic's API; what is beyond is copied in its database.
+ENROLLED = 1000
 EXTRA = settings.ETC / 'nova' / 'nova-compute-extra.conf'
 
 
@@ -34,9 +39,12 @@ def prepare(options):
     """Exactly N nodes in Ironic, none of them known to Nova or Placement."""
     service.KIND = options.kind
     service.stop()
+    copies.remove()
     others = [name for name in nodes.everyone() if not nodes.is_plain(name) or int(name.removeprefix(nodes.PLAIN)) >= options.nodes]
     nodes.remove(others)
-    nodes.enroll(nodes.plain(options.nodes))
+    nodes.enroll(nodes.plain(min(options.nodes, ENROLLED)))
+    if options.nodes > ENROLLED:
+        copies.make(nodes.plain(1)[0].name, [each.name for each in nodes.plain(options.nodes)[ENROLLED:]])
     service.forget()
     EXTRA.write_text(f'[DEFAULT]\nupdate_resources_interval = {options.interval}\n')
 
@@ -75,18 +83,41 @@ def measure(options):
     return report
 
 
+def restart(options):
+    service.stop()
+    logs = Logs(options.kind)
+    starter = service.launch()
+    with Watch(wait_for('a process', service.pid, 10, 0.01)) as watch:
+        begin = time.time()
+        wait_for('a look after the restart', lambda: _looked(logs, watch), options.timeout, 1)
+        requests = logs.requests()
+        end = max(request.end for request in requests)
+        report = dict(seconds=round(end - begin, 2), cpu_seconds=watch.cpu(begin, end), requests=by_service(requests), peak_rss_mib=watch.peak())
+    starter.wait()
+    return report
+
+
+def _looked(logs, watch):
+    _check(watch)
+    requests = logs.requests()
+    return any(request.lists_nodes for request in requests) and time.time() - max(request.end for request in requests) > QUIET
+
+
+def _check(watch):
+    if not watch.alive():
+        raise AssertionError(f'the compute service ended: see {settings.LOG}/compute.out')
+
+
 def _filled(options, watch):
     def full():
-        if not watch.alive():
-            raise AssertionError(f'the compute service ended: see {settings.LOG}/compute.out')
+        _check(watch)
         return placement_view.reported() >= options.nodes
     wait_for(f'{options.nodes} nodes in Placement', full, options.timeout, 0.1)
     return time.time()
 
 
 def _steady(options, logs, filled, watch):
-    if not watch.alive():
-        raise AssertionError(f'the compute service ended: see {settings.LOG}/compute.out')
+    _check(watch)
     found = [cycle for cycle in cycles(logs.requests(), filled) if is_cycle(cycle[3], options.kind, options.nodes)]
     return found[:options.cycles] if len(found) >= options.cycles else None
 
@@ -108,7 +139,7 @@ def main():
     options = arguments()
     prepare(options)
     try:
-        report = measure(options)
+        report = measure(options) | dict(restart=restart(options))
     finally:
         service.stop()
         EXTRA.write_text('# Local settings of the compute service; the lab never overwrites this file.\n')

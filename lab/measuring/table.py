@@ -4,7 +4,8 @@ import pathlib
 import sys
 
 HEAD = ('service', 'nodes', 'first report, s', 'its CPU, s', 'its requests: Ironic / Placement', 'its RPC calls',
-        'steady cycle, s', 'its CPU, s', 'its requests: Ironic / Placement', 'its RPC calls', 'peak memory, MiB')
+        'steady cycle, s', 'its CPU, s', 'its requests: Ironic / Placement', 'its RPC calls',
+        'restart, s', 'its requests: Ironic / Placement', 'peak memory, MiB')
 
 
 def _requests(counted):
@@ -22,7 +23,7 @@ def _line(report):
     return (report['kind'], report['nodes'], fill['seconds'], fill['cpu_seconds'], _requests(fill['requests']), fill['rpc']['calls'],
             _span([each['seconds'] for each in steady]), _span([each['cpu_seconds'] for each in steady]),
             ', '.join(sorted({_requests(each['requests']) for each in steady})), _span([each['rpc']['calls'] for each in steady]),
-            report['peak_rss_mib'])
+            report['restart']['seconds'], _requests(report['restart']['requests']), max(report['peak_rss_mib'], report['restart']['peak_rss_mib']))
 
 
 def main(files):
