@@ -58,7 +58,6 @@ pub fn run(files: &Files) -> Result<(), String> {
 
 /// What runs, for those who change it.
 struct Running {
-    manager: Manager,
     reporter: Reporter,
     inventory: Inventory,
 }
@@ -72,12 +71,14 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
     let bus = transport.clone();
     parts.bus.run("message bus", |stop| async move { bus.run(stop).await });
 
+    // What a start that is cut off has begun is waited for as well.
+    let mut manager = None;
     let started = tokio::select! {
-        started = start(&config, &transport, &parts) => started.map(Some),
+        started = start(&config, &transport, &parts, &mut manager) => started.map(Some),
         () = stop_asked(&mut signals) => Ok(None),
         gone = gone(&mut lost) => Err(gone),
     };
-    let (ended, manager) = match started {
+    let ended = match started {
         Ok(Some(running)) => {
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tracing::info!("ready");
@@ -87,21 +88,17 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
             };
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping; builds and deletes under way are taken up by the next start");
-            (ended, Some(running.manager))
+            ended
         }
-        Ok(None) => (Ok(()), None),
-        Err(error) => (Err(error), None),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
     };
     let drained = async {
-        if let Some(manager) = manager {
+        if let Some(manager) = &manager {
             manager.drained().await;
         }
     };
-    if ended.is_ok() {
-        parts.end(drained).await;
-    } else {
-        parts.end_without_one(drained).await;
-    }
+    parts.end(drained).await;
     tracing::info!("stopped");
     ended
 }
@@ -137,7 +134,12 @@ fn transport(config: &Config) -> Result<Transport, String> {
 }
 
 /// Starts every part; when this returns the service takes requests.
-async fn start(config: &Config, transport: &Transport, parts: &Parts) -> Result<Running, String> {
+async fn start(
+    config: &Config,
+    transport: &Transport,
+    parts: &Parts,
+    begun: &mut Option<Manager>,
+) -> Result<Running, String> {
     let clients = Clients::new(config).map_err(|error| error.to_string())?;
     let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
     let service = Service::start(conductor.clone(), options::service(config), parts.work.stop())
@@ -155,6 +157,7 @@ async fn start(config: &Config, transport: &Transport, parts: &Parts) -> Result<
     let placement = adapters.placement.clone();
     let reporter = adapters.reporter.clone();
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
+    *begun = Some(manager.clone());
     manager.resume().map_err(|error| {
         format!("the journal in [DEFAULT] state_path cannot be read: {error}. Mend it; a start without it would fail what is under way")
     })?;
@@ -192,7 +195,7 @@ async fn start(config: &Config, transport: &Transport, parts: &Parts) -> Result<
         let syncing = manager.clone();
         parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
     }
-    Ok(Running { manager, reporter, inventory })
+    Ok(Running { reporter, inventory })
 }
 
 /// The adapters behind the manager's ports.

@@ -7,8 +7,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long the other parts may take to stop when one has failed: they may wait for what it does no more.
-const LAST: Duration = Duration::from_secs(30);
+/// How long all parts together may take to stop. They may wait for one that has failed, or for a broker that is away; what is not
+/// ended then is taken up by the next start.
+const LAST: Duration = Duration::from_secs(40);
 
 /// Parts that are told to stop together.
 pub struct Stage {
@@ -77,18 +78,17 @@ impl Parts {
 
     /// Stops all parts, after `rest` has ended, which is told to stop with the work.
     pub async fn end(&self, rest: impl Future<Output = ()>) {
+        if tokio::time::timeout(LAST, self.end_in_order(rest)).await.is_err() {
+            tracing::error!(seconds = LAST.as_secs(), "not everything stopped in time");
+        }
+    }
+
+    async fn end_in_order(&self, rest: impl Future<Output = ()>) {
         self.requests.stop.cancel();
         self.work.stop.cancel();
         rest.await;
         for stage in [&self.requests, &self.work, &self.notifications, &self.bus] {
             stage.end().await;
-        }
-    }
-
-    /// The same, with one of them gone.
-    pub async fn end_without_one(&self, rest: impl Future<Output = ()>) {
-        if tokio::time::timeout(LAST, self.end(rest)).await.is_err() {
-            tracing::error!("the other parts did not stop in time");
         }
     }
 }
@@ -132,6 +132,6 @@ mod tests {
     async fn parts_that_wait_for_one_that_is_gone_do_not_keep_the_process() {
         let (parts, _lost) = Parts::new();
         parts.work.run("stuck", |_| std::future::pending());
-        parts.end_without_one(async {}).await;
+        parts.end(async {}).await;
     }
 }

@@ -50,9 +50,20 @@ pub struct Verdict {
     pub reschedule: bool,
     /// It was no fault of the node's.
     pub by_policy: bool,
-    /// The request is about to go back, or has gone back.
     #[serde(default)]
-    pub handing_back: bool,
+    pub stage: Stage,
+}
+
+/// How far the end of a failed build has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    #[default]
+    Failed,
+    /// It was counted, and those who listen to notifications know.
+    Told,
+    /// The request is about to go back, or has gone back; this was told before.
+    HandingBack,
 }
 
 /// A request as it was taken, and how it failed if it did.
@@ -210,7 +221,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let verdict =
-            Verdict { reason: "broken".to_owned(), reschedule: true, by_policy: false, handing_back: false };
+            Verdict { reason: "broken".to_owned(), reschedule: true, by_policy: false, stage: Stage::Failed };
         journal.keep(Entry { verdict: Some(verdict.clone()), ..entry() }).await.unwrap();
         journal.keep(entry()).await.unwrap();
         assert_eq!(journal.entries().unwrap()[0].verdict, Some(verdict));

@@ -113,8 +113,8 @@ impl Drive<'_> {
                         seen
                     }
                     Err(error) if is_away(&error) => {
-                        self.pause(limits.cannot_look(error)?).await?;
                         turn = None;
+                        self.pause(limits.cannot_look(error)?).await?;
                         continue;
                     }
                     Err(error) => return Err(error.into()),

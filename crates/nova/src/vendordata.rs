@@ -75,21 +75,24 @@ impl Source {
     async fn read_file(&self) -> ports::Result<Value> {
         let Some(path) = &self.options.file else { return Ok(Value::Object(Map::new())) };
         let text = tokio::fs::read(path).await.map_err(|error| {
-            ports::Error::Unavailable(format!(
+            ports::Error::Broken(format!(
                 "[api] vendordata_jsonfile_path: {} cannot be read: {error}; correct the path or remove the option",
                 path.display()
             ))
         })?;
-        parse_static(&text).map_err(|error| ports::Error::Unavailable(error.to_string()))
+        parse_static(&text).map_err(|error| ports::Error::Broken(error.to_string()))
     }
 
     async fn ask(&self, caller: &Caller, target: &Target, body: &SecretString) -> ports::Result<Value> {
         match self.services.post(caller, &target.url, body).await {
             Ok(answer) => Ok(answer),
-            Err(error) if self.options.failure_fatal => Err(ports::Error::Unavailable(format!(
-                "the vendor data service {} failed: {error}",
-                target.name
-            ))),
+            Err(error) if self.options.failure_fatal && error.is_transient() => Err(
+                ports::Error::Unavailable(format!("the vendor data service {} failed: {error}", target.name)),
+            ),
+            Err(error) if self.options.failure_fatal => {
+                tracing::error!(service = target.name, %error, "a vendor data service failed");
+                Err(ports::Error::Broken(format!("the vendor data service {} failed", target.name)))
+            }
             Err(error) => {
                 tracing::warn!(service = target.name, %error, "a vendor data service failed; its part stays empty");
                 Ok(Value::Object(Map::new()))
@@ -111,7 +114,7 @@ impl VendorDataSource for Source {
             return Ok(VendorData { fixed, dynamic: None });
         }
         let body =
-            request(instance, image).body().map_err(|error| ports::Error::Unavailable(error.to_string()))?;
+            request(instance, image).body().map_err(|error| ports::Error::Broken(error.to_string()))?;
         let caller = Caller::own(context.global_id());
         let asked = self.options.targets.iter().map(|target| self.ask(&caller, target, &body));
         let mut dynamic = Map::new();

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::Build;
 use crate::instance::{Expect, InstanceUpdate, TaskState, VmState};
-use crate::journal::{Entry, Verdict};
+use crate::journal::{Entry, Stage, Verdict};
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
 use crate::request::NetworkRequests;
@@ -127,7 +127,24 @@ impl Build {
             Failure::Reschedule { reason, by_policy } => (reason.clone(), true, *by_policy),
             _ => return,
         };
-        self.write_down(Verdict { reason, reschedule, by_policy, handing_back: false }).await;
+        self.write_down(Verdict { reason, reschedule, by_policy, stage: Stage::Failed }).await;
+    }
+
+    /// Counts the failure and tells whoever listens to notifications, once, whatever restarts come in between.
+    async fn tell(&mut self, failure: &Failure) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        self.count(failure);
+        let (Failure::Abort(reason) | Failure::Reschedule { reason, .. } | Failure::Stuck(reason)) = failure
+        else {
+            return;
+        };
+        let (announcer, context) = (&self.manager.ports.announcer, &self.request.context);
+        announcer.notify(context, &self.instance, Event::Create, Phase::Error(reason)).await;
+        if let Start::Failed(verdict) = self.start.clone() {
+            self.write_down(Verdict { stage: Stage::Told, ..verdict }).await;
+        }
     }
 
     async fn write_down(&mut self, verdict: Verdict) {
@@ -161,10 +178,8 @@ impl Build {
             && !ports.reporter.is_reserved(node)
         {
             if error.is_transient() {
-                // Now: when it goes on it counts as told.
-                self.count_failure(&failure);
-                if let Failure::Abort(reason) | Failure::Reschedule { reason, .. } = &failure {
-                    self.notify(Phase::Error(reason)).await;
+                if !matches!(failure, Failure::Gone) {
+                    self.tell(&failure).await;
                 }
                 return Failure::Away(error.to_string());
             }
@@ -178,7 +193,9 @@ impl Build {
     /// a failure; `Err`: the control plane could not be told, and this is how to go on.
     pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Option<(String, String)>, Start> {
         let id = self.instance.id;
-        self.count_failure(&failure);
+        if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
+            self.tell(&failure).await;
+        }
         let rescheduled = |reason: &str| format!("Build of instance {id} was re-scheduled: {reason}");
         match failure {
             Failure::Gone => {
@@ -197,7 +214,6 @@ impl Build {
                 Err(if self.claimed { self.resumed() } else { self.start.clone() })
             }
             Failure::Reschedule { reason, by_policy } if self.request.may_reschedule => {
-                self.notify(Phase::Error(&reason)).await;
                 tracing::warn!(node = %self.node(), %reason, by_policy, "the build failed on this node and goes back to be tried on another");
                 match self.hand_back(&reason, &rescheduled(&reason)).await {
                     Ok(()) | Err(Failure::Superseded(_)) => Ok(None),
@@ -215,16 +231,13 @@ impl Build {
                 }
             }
             Failure::Reschedule { reason, .. } => {
-                self.notify(Phase::Error(&reason)).await;
                 self.fail(&reason, rescheduled(&reason), Volumes::Kept).await
             }
             Failure::Abort(reason) => {
-                self.notify(Phase::Error(&reason)).await;
                 let text = format!("Build of instance {id} aborted: {reason}");
                 self.fail(&text, text.clone(), Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {
-                self.notify(Phase::Error(&reason)).await;
                 let text =
                     format!("{reason} (and node {} could not be freed; delete the server)", self.node());
                 self.set_error(&text, &text, InstanceUpdate::default()).await?;
@@ -296,7 +309,7 @@ impl Build {
         ports.placement.release(&self.request.context, self.instance.id).await?;
         // From here on the request may be the control plane's; handing it back twice would build the server twice.
         if let Start::Failed(verdict) = self.start.clone() {
-            self.write_down(Verdict { handing_back: true, ..verdict }).await;
+            self.write_down(Verdict { stage: Stage::HandingBack, ..verdict }).await;
         }
         // A shutdown does not come in between.
         let (manager, request, work) = (self.manager.clone(), self.request.clone(), self.work.clone());
@@ -311,13 +324,19 @@ impl Build {
             }
             .in_current_span(),
         );
-        handing_back.await.unwrap_or_else(|error| Err(Failure::Away(error.to_string())))
+        match handing_back.await {
+            Ok(ended) => ended,
+            Err(error) => match error.try_into_panic() {
+                Ok(bug) => std::panic::resume_unwind(bug),
+                Err(error) => Err(Failure::Away(error.to_string())),
+            },
+        }
     }
 
     /// Whether the control plane has the request again. Where the process may have died right after it gave it back, the control plane is
     /// given time to show what it does with it.
     pub(super) async fn was_handed_back(&mut self, verdict: &Verdict) -> Result<bool, Failure> {
-        let looks = if verdict.handing_back { HANDED_BACK_LOOKS } else { 1 };
+        let looks = if verdict.stage == Stage::HandingBack { HANDED_BACK_LOOKS } else { 1 };
         for look in 0..looks {
             if look > 0 {
                 let slept = self.cancel.run_until_cancelled(tokio::time::sleep(HANDED_BACK_PAUSE)).await;
@@ -369,24 +388,10 @@ impl Build {
         }
     }
 
-    fn count_failure(&self, failure: &Failure) {
-        let counts = matches!(
-            failure,
-            Failure::Gone
-                | Failure::Abort(_)
-                | Failure::Stuck(_)
-                | Failure::Reschedule { by_policy: false, .. }
-        );
-        if self.manager.options.build.count_failures && counts && !self.judged {
+    fn count(&self, failure: &Failure) {
+        let is_by_policy = matches!(failure, Failure::Reschedule { by_policy: true, .. });
+        if self.manager.options.build.count_failures && !is_by_policy {
             self.manager.ports.reporter.build_ended(self.node(), false);
         }
-    }
-
-    async fn notify(&self, phase: Phase<'_>) {
-        if self.judged {
-            return;
-        }
-        let announcer = &self.manager.ports.announcer;
-        announcer.notify(&self.request.context, &self.instance, Event::Create, phase).await;
     }
 }

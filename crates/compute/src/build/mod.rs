@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, TaskState, VmState};
-use crate::journal::Work;
+use crate::journal::{Stage, Work};
 use crate::manager::{End, Inner, Start};
 use crate::ports;
 use crate::request::BuildRequest;
@@ -74,8 +74,8 @@ pub(crate) struct Build {
     permit: Option<OwnedSemaphorePermit>,
     /// Something may be there to be undone.
     claimed: bool,
-    /// It had failed before: that was counted and told.
-    judged: bool,
+    /// Its failure was counted and told.
+    told: bool,
 }
 
 impl Build {
@@ -88,8 +88,8 @@ impl Build {
     ) -> Self {
         let instance = request.instance.clone();
         let claimed = start != Start::Fresh;
-        let judged = matches!(start, Start::Failed(_));
-        Self { manager, work, request, instance, start, cancel, permit: None, claimed, judged }
+        let told = matches!(&start, Start::Failed(verdict) if verdict.stage != Stage::Failed);
+        Self { manager, work, request, instance, start, cancel, permit: None, claimed, told }
     }
 
     /// Runs the build and records how it ended.
@@ -139,6 +139,8 @@ impl Build {
     /// The build; a failure that comes out of here is undone already.
     async fn build(&mut self) -> Result<Finish, Failure> {
         if let Start::Failed(verdict) = self.start.clone() {
+            // From here on it waits for others.
+            self.permit = None;
             return match self.was_handed_back(&verdict).await {
                 Ok(true) if verdict.reschedule && self.request.may_reschedule => Ok(Finish::Elsewhere),
                 Ok(_) => {

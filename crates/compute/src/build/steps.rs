@@ -228,10 +228,8 @@ impl Build {
         let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
-        if devices.iter().any(|device| device.is_volume() && device.volume_id.is_none()) {
-            // The slot bounds work of ours; from here on Cinder works.
-            self.permit = None;
-        }
+        // The slot bounds work of ours; from here on Cinder works.
+        self.permit = None;
         let resumed = self.start != Start::Fresh;
         let attached =
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;

@@ -55,8 +55,13 @@ impl Inner {
             }
         };
         let is_under_way = |instance: &Instance| match work {
-            // A delete that came meanwhile waits for this build, and takes the instance as it is.
-            Work::Build { .. } => is_building(instance) && !is_ending(instance),
+            // A delete that came meanwhile waits for this build, and takes the instance as it is. After a hand-over the
+            // instance may be built elsewhere.
+            Work::Build { node, .. } => {
+                let is_here = instance.host.as_ref().is_none_or(|host| *host == self.options.host)
+                    && instance.node.is_none_or(|at| at == *node);
+                is_building(instance) && !is_ending(instance) && is_here
+            }
             Work::Delete { .. } => is_ending(instance),
         };
         if let Some(instance) = instance.filter(is_under_way) {

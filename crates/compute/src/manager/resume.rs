@@ -80,14 +80,23 @@ impl Manager {
                 }
             }
         };
-        for instance in here {
-            if journalled.deletes.contains(&instance.id) {
-                continue;
-            }
-            let id = instance.id;
+        let mut others = Vec::new();
+        for instance in here.into_iter().filter(|instance| !journalled.deletes.contains(&instance.id)) {
             if is_ending(&instance) {
                 self.take_up_delete(&context, instance);
-            } else if !journalled.builds.contains(&id) && !self.is_at_work(id) {
+            } else if (instance.task_state.is_some() || is_building(&instance))
+                && !journalled.builds.contains(&instance.id)
+            {
+                others.push(instance);
+            }
+        }
+        if others.is_empty() {
+            return;
+        }
+        // What waits in our queues is heard first.
+        tokio::time::sleep(RETRY).await;
+        for instance in others {
+            if !self.is_at_work(instance.id) {
                 self.give_up(&context, instance).await;
             }
         }

@@ -378,6 +378,20 @@ async fn a_bug_ends_a_work_in_error_once_and_the_server_can_be_deleted() {
 }
 
 #[tokio::test]
+async fn a_bug_in_the_hand_over_ends_the_build_too() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, nodes) = cloud(state.path()).await;
+    world.sim.fail_deploy(nodes[0].0, "no disk");
+    world.panic_at("reschedule");
+    build(&world, state.path(), nodes[0], 1, None).await;
+    let tables = world.tables();
+    assert_eq!(tables.instances[&first()].vm_state, VmState::Error);
+    assert!(tables.faults.last().unwrap().1.contains("bug"), "{:?}", tables.faults);
+    drop(tables);
+    nothing_is_journalled(state.path());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
     let state = tempfile::tempdir().unwrap();
     let (world, nodes) = cloud(state.path()).await;
@@ -426,7 +440,7 @@ async fn an_entry_whose_request_cannot_be_read_is_set_aside() {
     assert!(names.iter().all(|name| name.extension().is_some_and(|kind| kind == "unreadable")), "{names:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_start_ends_the_tasks_that_nobody_works_on() {
     let state = tempfile::tempdir().unwrap();
     let (world, nodes) = cloud(state.path()).await;

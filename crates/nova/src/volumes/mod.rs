@@ -240,7 +240,11 @@ fn invalid(message: impl Into<String>) -> ports::Error {
     ports::Error::Refused { class: "InvalidBDM".to_owned(), message: message.into() }
 }
 
+/// What Cinder refuses the user may read; where Cinder is and why it cannot be reached is for the log alone.
 fn failed(error: &Error) -> ports::Error {
+    if error.status().is_none() || error.is_transient() {
+        return ports::Error::Unavailable(error.to_string());
+    }
     let class = if error.status() == Some(413) { "OverQuota" } else { "InvalidBDM" };
-    ports::Error::Refused { class: class.to_owned(), message: error.to_string() }
+    ports::Error::Refused { class: class.to_owned(), message: error.message().to_owned() }
 }

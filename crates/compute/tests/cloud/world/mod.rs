@@ -74,6 +74,8 @@ pub struct World {
     bug: Mutex<Option<&'static str>>,
     trouble: Mutex<Vec<(&'static str, Trouble)>>,
     conductor: tokio_util::task::TaskTracker,
+    /// A process was killed in what its shutdown would wait for.
+    died_in_hand_over: tokio::sync::Notify,
 }
 
 /// What a service behind a port answers in place of its work.
@@ -105,6 +107,7 @@ impl World {
             bug: Mutex::new(None),
             trouble: Mutex::default(),
             conductor: tokio_util::task::TaskTracker::new(),
+            died_in_hand_over: tokio::sync::Notify::new(),
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
@@ -168,7 +171,7 @@ impl World {
         effect: impl FnOnce(&mut Tables) -> ports::Result<T>,
     ) -> ports::Result<T> {
         if self.dies(true, false) {
-            death(name).await;
+            self.death(name).await;
         }
         let is_buggy = self.bug.lock().unwrap().take_if(|call| *call == name).is_some();
         assert!(!is_buggy, "a bug at {name}");
@@ -186,16 +189,16 @@ impl World {
             }
         };
         if self.dies(false, true) {
-            death(name).await;
+            self.death(name).await;
         }
         result
     }
-}
 
-/// What a killed process does: nothing. The work is dropped with it, but for the hand-over, which a shutdown waits for.
-async fn death(name: &str) {
-    if name == "reschedule" {
-        std::panic::resume_unwind(Box::new("killed"));
+    /// What a killed process does: nothing. The work is dropped with it, but for the hand-over, which a shutdown waits for.
+    async fn death(&self, name: &str) {
+        if name == "reschedule" {
+            self.died_in_hand_over.notify_one();
+        }
+        std::future::pending::<()>().await;
     }
-    std::future::pending::<()>().await;
 }

@@ -19,6 +19,7 @@ pub struct Process {
     pub manager: Manager,
     pub reporter: Reporter,
     pub shutdown: CancellationToken,
+    world: Arc<World>,
     tasks: tokio_util::task::TaskTracker,
 }
 
@@ -46,12 +47,15 @@ impl Process {
         let tasks = tokio_util::task::TaskTracker::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { driver.run_watcher(stop).await });
-        Self { manager, reporter, shutdown, tasks }
+        Self { manager, reporter, shutdown, world: world.clone(), tasks }
     }
 
     /// Waits until all work has ended, or the process has died.
     pub async fn ended(self) {
-        self.manager.drained().await;
+        tokio::select! {
+            () = self.manager.drained() => {}
+            () = self.world.died_in_hand_over.notified() => {}
+        }
         self.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
