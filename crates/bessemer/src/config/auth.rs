@@ -4,7 +4,7 @@ use openstack::{AppCredential, Auth, Domain, Named, Scope};
 use oslo::config::{Config, Error, Group};
 use secrecy::SecretString;
 
-use super::clients::address;
+use super::address::address;
 
 pub(super) const AUTH_TYPES: &str =
     "password, v3password, v3applicationcredential, token, v3token, http_basic, none or noauth";

@@ -2,8 +2,8 @@
 
 use openstack::{AdapterOptions, Auth, Interface, RetryOptions, SessionOptions};
 use oslo::config::{Config, Error, Group, Problem};
-use url::Url;
 
+use super::address::{address, is_address};
 use super::auth::{AUTH_TYPES, auth, auth_section, needs};
 
 /// The session of a group; `None` when it says not how to authenticate.
@@ -128,27 +128,6 @@ fn api_server(group: Group<'_>) -> Result<Option<String>, Error> {
     }
 }
 
-/// The address in an option.
-pub(super) fn address(group: Group<'_>, name: &str) -> Result<Option<String>, Error> {
-    match group.filled(name) {
-        Some(text) if !is_address(&text) => {
-            Err(group.refused(name, "an address that begins with http:// or https://").into())
-        }
-        given => Ok(given),
-    }
-}
-
-/// An http or https address, in which the project may be left open: `%(project_id)s`.
-fn is_address(text: &str) -> bool {
-    let mut text = text.trim().to_owned();
-    for name in ["project_id", "tenant_id"] {
-        for pattern in [format!("%({name})s"), format!("$({name})s")] {
-            text = text.replace(&pattern, name);
-        }
-    }
-    Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
-}
-
 fn retries(group: Group<'_>, name: &str) -> Result<Option<u32>, Error> {
     let number = group.optional_int(name).map(u32::try_from).transpose();
     number.map_err(|_| group.refused(name, "a whole number, 0 or more").into())
@@ -188,7 +167,6 @@ mod tests {
         let config = config("[ironic]\nauth_type=none\nendpoint=nowhere\n");
         let error = auth(&config, "ironic").unwrap_err().to_string();
         assert!(error.contains("nova.conf:3: [ironic] endpoint = nowhere"), "{error}");
-        assert!(is_address("http://c/v3/%(project_id)s") && !is_address("c/v3"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Names, defaults and limits are those of Nova 34.0.0 and its libraries, so that a `nova.conf` is read as nova-compute reads it.
 //! Options that Nova knows and this service has no use for are ignored; what neither knows is mentioned in a warning.
 
+mod address;
 mod auth;
 mod clients;
 mod general;
