@@ -1,5 +1,5 @@
-//! What of a configuration cannot be used, told at once before anything starts: by `bessemer compute` at its start and when it reads the
-//! configuration again, and by `bessemer config`.
+//! What of a configuration cannot be used, told at once before anything starts: by `bessemer compute` at its start
+//! and when it reads the configuration again, and by `bessemer config`.
 
 use std::net::ToSocketAddrs;
 

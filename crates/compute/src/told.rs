@@ -1,5 +1,5 @@
-//! What a user may read of a failure. Faults and events are the user's: what a service refuses is said in its own words; where a service is and
-//! why it cannot be reached is for the log alone, as with stock.
+//! What a user may read of a failure. Faults and events are the user's: what a service refuses is said in its own
+//! words; where a service is and why it cannot be reached is for the log alone, as with stock.
 
 use driver::Error as DriverError;
 

@@ -15,8 +15,8 @@ use openstack::{
     ironic::{Client, Node, ProvisionState},
 };
 
-/// Ironic, within somebody's request. The credentials are always our own: what is done to a node is no user's right, and outlives their
-/// tokens.
+/// Ironic, within somebody's request. The credentials are always our own: what is done to a node is no user's right,
+/// and outlives their tokens.
 #[derive(Clone)]
 pub(crate) struct Ironic {
     pub(crate) client: Client,
@@ -59,7 +59,8 @@ impl Ironic {
 /// Why a step did not happen, by what the loop does about it.
 #[derive(Debug)]
 pub(crate) enum Setback {
-    /// The node is locked, or in a transition that allows no change: look again a little later, within the limit of `api_max_retries`.
+    /// The node is locked, or in a transition that allows no change: look again a little later, within the limit of
+    /// `api_max_retries`.
     Busy(openstack::Error),
     /// Ironic is away, or its answer was lost: look again later, for as long as the driver's patience lasts.
     Away(Error),
@@ -100,8 +101,8 @@ impl From<openstack::Error> for Setback {
     }
 }
 
-/// Whether Ironic cannot be asked now and may be later: it is away, or our credentials, the catalog or something between us and Ironic is
-/// wrong until an operator has put it right.
+/// Whether Ironic cannot be asked now and may be later: it is away, or our credentials, the catalog or something
+/// between us and Ironic is wrong until an operator has put it right.
 pub(crate) fn is_away(error: &openstack::Error) -> bool {
     error.is_transient() || needs_operator(error)
 }
@@ -118,8 +119,8 @@ fn is_verdict(error: &openstack::Error) -> bool {
     error.status() == Some(500) && error.message().contains("Failed to validate")
 }
 
-/// Whether Ironic refuses because it is at work on as much as it takes at once (`ConcurrentActionLimit`, `NoFreeConductorWorker`): both are a 503
-/// like an outage, and tell themselves apart by their text alone.
+/// Whether Ironic refuses because it is at work on as much as it takes at once (`ConcurrentActionLimit`,
+/// `NoFreeConductorWorker`): both are a 503 like an outage, and tell themselves apart by their text alone.
 fn is_full(error: &openstack::Error) -> bool {
     let texts = ["concurrent action limit", "lack of free conductor workers"];
     error.status() == Some(503) && texts.iter().any(|text| error.message().contains(text))

@@ -255,15 +255,17 @@ impl Driver {
         Ok(operation.into_last())
     }
 
-    /// Releases a node that was reserved for an instance and never deployed: volume targets and VIFs go, the reservation last. A node that
-    /// is not the instance's is left alone; one that carries a deployment is an [`Error::Deployed`].
+    /// Releases a node that was reserved for an instance and never deployed: volume targets and VIFs go, the
+    /// reservation last. A node that is not the instance's is left alone; one that carries a deployment is an
+    /// [`Error::Deployed`].
     pub async fn release(&self, caller: &Caller, instance: InstanceId, node: NodeId) -> Result<(), Error> {
         let mut operation = Release { ironic: self.ironic(caller), node, instance, refused: BTreeSet::new() };
         self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
         Ok(())
     }
 
-    /// Reads what an operation of the caller's needs: again and again while Ironic is away, for as long as the driver's patience lasts.
+    /// Reads what an operation of the caller's needs: again and again while Ironic is away, for as long as the
+    /// driver's patience lasts.
     pub async fn read<T, F>(
         &self,
         instance: InstanceId,

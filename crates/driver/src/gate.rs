@@ -1,8 +1,9 @@
 //! Where operations line up while Ironic takes no more of their kind.
 //!
-//! Ironic refuses a deployment beyond `[conductor] max_concurrent_deploy` (250), a tear-down beyond `max_concurrent_clean` (50), and whatever
-//! its workers have no room for; it does not queue. One try then stands for all that wait: the first in the line tries, and while it is refused
-//! nobody does so again for [`PAUSE`]; when it is taken the next one tries at once. With nobody left in the line the gate is open.
+//! Ironic refuses a deployment beyond `[conductor] max_concurrent_deploy` (250), a tear-down beyond
+//! `max_concurrent_clean` (50), and whatever its workers have no room for; it does not queue. One try then stands for
+//! all that wait: the first in the line tries, and while it is refused nobody does so again for [`PAUSE`]; when it is
+//! taken the next one tries at once. With nobody left in the line the gate is open.
 //!
 //! Who was refused goes to the end of the line: the limits may be those of one conductor, and the next node may be another's.
 
@@ -14,7 +15,8 @@ use std::{
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// How long after a refusal the next one tries. A deployment takes minutes, so that with hundreds of them one ends every few seconds.
+/// How long after a refusal the next one tries. A deployment takes minutes, so that with hundreds of them one ends
+/// every few seconds.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
 /// The gates of a driver: what Ironic limits apart from each other.

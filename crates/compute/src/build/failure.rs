@@ -40,8 +40,8 @@ enum Volumes {
     Kept,
 }
 
-/// How often, and how long after each other, an interrupted hand-over is looked at before the request is handed back again. The control plane
-/// claims another node within seconds, unless it is away itself.
+/// How often, and how long after each other, an interrupted hand-over is looked at before the request is handed back
+/// again. The control plane claims another node within seconds, unless it is away itself.
 const HANDED_BACK_LOOKS: usize = 7;
 const HANDED_BACK_PAUSE: Duration = Duration::from_secs(10);
 
@@ -107,8 +107,8 @@ impl Build {
         }
     }
 
-    /// What it means that a service was away for longer than a step waits: where it is the control plane, the build rests; where it is another
-    /// one, the build fails, and the user reads `reason`.
+    /// What it means that a service was away for longer than a step waits: where it is the control plane, the build
+    /// rests; where it is another one, the build fails, and the user reads `reason`.
     pub(super) async fn failed_unless_away(&self, why: String, reason: &str) -> Failure {
         let instances = &self.manager.ports.instances;
         let answer = instances.get(&self.request.context, self.instance.id).await;
@@ -156,8 +156,8 @@ impl Build {
         }
     }
 
-    /// Undoes all that was done on the node, which is free afterwards and cannot be booked before it is clean: the allocation goes
-    /// after this. The machine goes first: it may be writing to its volumes.
+    /// Undoes all that was done on the node, which is free afterwards and cannot be booked before it is clean: the
+    /// allocation goes after this. The machine goes first: it may be writing to its volumes.
     pub(super) async fn undo(&mut self, failure: Failure) -> Failure {
         // From here on Ironic works, for as long as it takes.
         self.permit = None;
@@ -333,8 +333,8 @@ impl Build {
         }
     }
 
-    /// Whether the control plane has the request again. Where the process may have died right after it gave it back, the control plane is
-    /// given time to show what it does with it.
+    /// Whether the control plane has the request again. Where the process may have died right after it gave it back,
+    /// the control plane is given time to show what it does with it.
     pub(super) async fn was_handed_back(&mut self, verdict: &Verdict) -> Result<bool, Failure> {
         let looks = if verdict.stage == Stage::HandingBack { HANDED_BACK_LOOKS } else { 1 };
         for look in 0..looks {
