@@ -1,4 +1,5 @@
-//! Vendor data: the operator's file, and his services, which are told about the server and answer what it shall know.
+//! Vendor data: the operator's file, and the operator's services, which get a description of the server and answer with what
+//! its metadata shall hold.
 //!
 //! Facts: `nova/api/metadata/vendordata_json.py`, `vendordata_dynamic.py`. Stock asks every service once for every version of
 //! the metadata; we ask once a config drive, and all services at the same time.
@@ -85,7 +86,7 @@ impl Source {
 
     async fn ask(&self, caller: &Caller, target: &Target, body: &SecretString) -> ports::Result<Value> {
         match self.services.post(caller, &target.url, body).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.unwrap_or_else(|| Value::Object(Map::new()))),
             Err(error) if self.options.failure_fatal && error.is_transient() => Err(
                 ports::Error::Unavailable(format!("the vendor data service {} failed: {error}", target.name)),
             ),
@@ -170,7 +171,15 @@ mod tests {
         let app = Router::new()
             .route("/told", post(told))
             .route("/broken", post(|| async { StatusCode::INTERNAL_SERVER_ERROR.into_response() }))
-            .route("/odd", post(|| async { "no json" }));
+            .route("/odd", post(|| async { "no json" }))
+            .route("/blank", post(|| async { " \n" }))
+            .route("/refused", post(|| async { StatusCode::FORBIDDEN }))
+            .route("/nothing", post(|| async { StatusCode::NO_CONTENT }))
+            .route("/empty", post(|| async { "" }))
+            .route("/list", post(|| async { "[1]" }))
+            .route("/null", post(|| async { "null" }))
+            .route("/moved", post(|| async { (StatusCode::SEE_OTHER, [("location", "/list")]) }))
+            .route("/away", post(|| async { (StatusCode::FOUND, [("location", "http://elsewhere.test/")]) }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -231,6 +240,34 @@ mod tests {
         for options in [missing, malformed] {
             let error = ask(options).await.err().unwrap().to_string();
             assert!(error.contains("[api] vendordata_jsonfile_path"), "{error}");
+        }
+    }
+
+    /// As nova-compute 34 reads the same answers (`vendordata_dynamic.py`).
+    #[tokio::test]
+    async fn an_answer_without_a_body_is_an_empty_document_and_one_that_is_no_object_stays() {
+        let address = services().await;
+        for (path, answer) in [
+            ("nothing", Some(json!({}))),
+            ("empty", Some(json!({}))),
+            ("list", Some(json!([1]))),
+            ("null", Some(json!(null))),
+            ("moved", Some(json!([1]))),
+            ("blank", None),
+            ("odd", None),
+            ("refused", None),
+            ("away", None),
+        ] {
+            let options = Options {
+                dynamic: true,
+                targets: vec![target("x", format!("{address}/{path}"))],
+                failure_fatal: true,
+                ..Options::default()
+            };
+            let asked = ask(options.clone()).await.map(|data| data.dynamic.unwrap()["x"].clone());
+            assert_eq!(asked.ok(), answer, "{path}");
+            let asked = ask(Options { failure_fatal: false, ..options }).await.unwrap();
+            assert_eq!(asked.dynamic.unwrap()["x"], answer.unwrap_or_else(|| json!({})), "{path}");
         }
     }
 
