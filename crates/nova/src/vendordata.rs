@@ -8,15 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use compute::instance::Instance;
 use compute::ports::{self, VendorData, VendorDataSource};
 use configdrive::vendordata::{Request, Target, parse_static};
 use futures_util::future::join_all;
 use openstack::{Auth, Caller, SessionOptions, external};
 use oslo::context::RequestContext;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -127,13 +125,6 @@ impl VendorDataSource for Source {
 }
 
 fn request(instance: &Instance, image: Option<Uuid>) -> Request {
-    let user_data = instance.user_data.as_ref().and_then(|text| {
-        let decoded = STANDARD.decode(text.expose_secret());
-        let decoded = decoded.inspect_err(|_| {
-            tracing::warn!(instance = %instance.id, "the user data is not base64; vendor data services are not told");
-        });
-        decoded.ok()
-    });
     let roles = instance.system_metadata.get("boot_roles").and_then(Option::as_deref);
     Request {
         project_id: Some(instance.project_id.clone()),
@@ -141,7 +132,7 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
         image_ref: Some(
             instance.image_ref.clone().or_else(|| image.map(|id| id.to_string())).unwrap_or_default(),
         ),
-        user_data: user_data.map(Into::into),
+        user_data: instance.user_data.clone(),
         hostname: instance.hostname.clone(),
         meta: instance.metadata.clone(),
         boot_roles: roles.unwrap_or_default().to_owned(),
@@ -200,7 +191,7 @@ mod tests {
 
     async fn ask(options: Options) -> ports::Result<VendorData> {
         let mut instance = testing::instance();
-        instance.user_data = Some(SecretString::from("IyEvYmluL3No"));
+        instance.user_data = Some(SecretString::from("IyEvYmlu\nL3No\n"));
         source(options).vendor_data(&RequestContext::admin(), &instance, None).await
     }
 
@@ -290,7 +281,7 @@ mod tests {
         assert_eq!(told["agent"], "openstack-nova-vendordata");
         let instance = testing::instance();
         assert_eq!(told["told"]["instance-id"], json!(instance.id));
-        assert_eq!(told["told"]["user-data"], "IyEvYmluL3No");
+        assert_eq!(told["told"]["user-data"], "IyEvYmlu\nL3No\n");
 
         let fatal = ask(Options { failure_fatal: true, ..options }).await.err().unwrap().to_string();
         assert!(fatal.contains("broken"), "{fatal}");
