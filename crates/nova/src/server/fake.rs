@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -37,6 +38,15 @@ pub struct Fake {
     pub log: Log,
     /// The journal takes nothing.
     pub no_journal: bool,
+    /// How often Placement, and Nova where an instance is changed, are found away.
+    pub away: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    fn is_there(&self) -> ports::Result<()> {
+        let left = self.away.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map_or(Ok(()), |_| Err(ports::Error::Unavailable("away".into())))
+    }
 }
 
 #[async_trait]
@@ -60,6 +70,7 @@ impl Instances for Fake {
         update: InstanceUpdate,
         _: Expect,
     ) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("update vm={:?} task={:?}", update.vm_state, update.task_state));
         Ok(())
     }
@@ -152,6 +163,7 @@ impl Placement for Fake {
     }
 
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("release {instance}"));
         Ok(())
     }

@@ -10,7 +10,7 @@ use compute::ports::{
     Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
     ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
-use compute::request::{BuildRequest, DeleteRequest, Origin};
+use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -192,6 +192,13 @@ impl Instances for Port {
     }
 }
 
+fn brought(request: &BuildRequest) -> Option<Uuid> {
+    match &request.networks {
+        NetworkRequests::These(requests) => requests.iter().find_map(|request| request.port_id),
+        _ => None,
+    }
+}
+
 fn apply(stored: &mut Instance, update: InstanceUpdate) {
     if let Some(state) = update.vm_state {
         stored.vm_state = state;
@@ -338,11 +345,17 @@ impl Placement for Port {
 
 #[async_trait]
 impl Networks for Port {
-    async fn allocate(&self, _: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
+    async fn allocate(&self, request: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
         let id = instance.id;
+        let brought = brought(request);
         let port = self
             .0
             .call("create_port", |t| {
+                if let Some(port) = brought {
+                    t.neutron.retain(|(known, _)| *known != port);
+                    t.neutron.push((port, id));
+                    return Ok(port);
+                }
                 let found = t.neutron.iter().find(|(_, owner)| *owner == id).map(|(port, _)| *port);
                 Ok(found.unwrap_or_else(|| {
                     let port = Uuid::from_u128(0xF000 + t.neutron.len() as u128);
@@ -351,14 +364,23 @@ impl Networks for Port {
                 }))
             })
             .await?;
-        Ok(serde_json::from_value(json!([{"id": port, "address": "52:54:00:00:00:01"}])).unwrap())
+        let vif =
+            json!([{"id": port, "address": "52:54:00:00:00:01", "preserve_on_delete": brought.is_some()}]);
+        Ok(serde_json::from_value(vif).unwrap())
     }
 
-    async fn deallocate(&self, _: &RequestContext, instance: &Instance, _: &[Uuid]) -> Result<()> {
+    async fn deallocate(&self, _: &RequestContext, instance: &Instance, requested: &[Uuid]) -> Result<()> {
         let id = instance.id;
+        let preserved = instance.network.0.iter().filter(|vif| vif.preserve_on_delete);
+        let kept: Vec<Uuid> =
+            preserved.map(|vif| vif.id.parse().unwrap()).chain(requested.iter().copied()).collect();
         self.0
             .call("delete_ports", |t| {
-                t.neutron.retain(|(_, owner)| *owner != id);
+                for (port, _) in t.neutron.extract_if(.., |(_, owner)| *owner == id) {
+                    if !kept.contains(&port) {
+                        t.users_ports.remove(&port);
+                    }
+                }
                 Ok(())
             })
             .await
@@ -397,7 +419,13 @@ impl Volumes for Port {
             .await
     }
 
-    async fn detach(&self, _: &RequestContext, instance: &Instance, devices: &[BlockDevice], delete: bool) {
+    async fn detach(
+        &self,
+        _: &RequestContext,
+        instance: &Instance,
+        devices: &[BlockDevice],
+        delete: bool,
+    ) -> Result<()> {
         let machine = self.0.sim.by_instance(instance.id.0);
         let detached = self.0.call("detach_volumes", |t| {
             for device in devices {
@@ -413,16 +441,23 @@ impl Volumes for Port {
             }
             Ok(())
         });
-        detached.await.unwrap_or(());
+        detached.await
     }
 }
 
 #[async_trait]
 impl Announcer for Port {
-    async fn notify(&self, _: &RequestContext, instance: &Instance, _: Event, phase: Phase<'_>) {
+    async fn notify(&self, _: &RequestContext, instance: &Instance, event: Event, phase: Phase<'_>) {
+        let mut tables = self.0.tables();
         if let Phase::Error(_) = phase {
-            self.0.tables().failures_told.push(instance.id);
+            tables.failures_told.push(instance.id);
         }
+        let phase = match phase {
+            Phase::Start => "start",
+            Phase::End => "end",
+            Phase::Error(_) => "error",
+        };
+        tables.told.push((instance.id, event, phase));
     }
 
     async fn instance_changed(&self, _: &RequestContext, _: &Instance) {
