@@ -22,6 +22,12 @@ pub fn of_driver(error: DriverError) -> String {
     }
 }
 
+/// Whether Ironic is away, rather than that it answers with a failure: the operation may be asked for again until it
+/// answers.
+pub fn is_away(error: &DriverError) -> bool {
+    matches!(error, DriverError::Remote(error) if error.is_transient() && error.status() != Some(500))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,8 +35,10 @@ impl Build {
             Err(ports::Error::UnexpectedTask(text)) => return Err(Failure::Superseded(text)),
             begun => begun?,
         }
-        let announcer = &self.manager.ports.announcer;
-        announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
+        if !std::mem::replace(&mut self.announced, true) {
+            let announcer = &self.manager.ports.announcer;
+            announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
+        }
         Ok(())
     }
 
@@ -305,16 +307,6 @@ impl Build {
         }
         ports.announcer.instance_changed(context, &self.instance).await;
         ports.announcer.notify(context, &self.instance, Event::Create, Phase::End).await;
-    }
-
-    /// The ports that the user brought; they outlive the server.
-    pub(super) fn requested_ports(&self) -> Vec<Uuid> {
-        match &self.request.networks {
-            NetworkRequests::These(requests) => {
-                requests.iter().filter_map(|request| request.port_id).collect()
-            }
-            _ => Vec::new(),
-        }
     }
 
     fn stop_if_cancelled(&self) -> Result<(), Failure> {

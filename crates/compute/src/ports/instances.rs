@@ -78,7 +78,7 @@ pub trait Instances: Send + Sync {
         resumed: bool,
     ) -> Result<()>;
 
-    /// Ends an event: success, or the failure's text and its longer story.
+    /// Ends an event: success, or the failure's text and its longer story. One that never began has no end: no error then.
     async fn finish_event(
         &self,
         context: &RequestContext,
