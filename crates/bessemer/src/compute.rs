@@ -15,6 +15,7 @@ use nova::placement::Placement;
 use nova::server::{Elsewhere, Endpoint};
 use nova::service::Service;
 use nova::vendordata;
+use nova::virtual_interfaces::VirtualInterfaces;
 use nova::volumes::Volumes;
 use oslo::config::Config;
 use oslo::notify::Notifier;
@@ -210,8 +211,8 @@ fn ports(
     version: i64,
     parts: &Parts,
 ) -> Result<Ports, String> {
-    let instances: Arc<dyn compute::ports::Instances> =
-        Arc::new(Instances::new(conductor.clone(), options::host(config)));
+    let records = Arc::new(Instances::new(conductor.clone(), options::host(config)));
+    let instances: Arc<dyn compute::ports::Instances> = records.clone();
     let reclaims = config.top().int("reclaim_instance_interval") > 0;
     let placement: Arc<dyn compute::ports::Placement> =
         Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));
@@ -229,10 +230,10 @@ fn ports(
         instances,
         networks: Arc::new(Networks::new(
             clients.neutron.clone(),
-            conductor.clone(),
+            Arc::new(VirtualInterfaces::new(conductor.clone())),
             options::networks(config),
         )),
-        volumes: Arc::new(Volumes::new(clients.cinder.clone(), conductor.clone(), options::volumes(config))),
+        volumes: Arc::new(Volumes::new(clients.cinder.clone(), records, options::volumes(config))),
         placement,
         announcer: Arc::new(Announcer::new(conductor.clone(), options::announcer(config), notifier)),
         vendor_data: Arc::new(vendordata::Source::new(

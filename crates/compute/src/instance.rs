@@ -222,7 +222,7 @@ pub enum Expect {
 }
 
 /// A disk of a server, as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockDevice {
     /// The control plane's own form of the record; goes back as it came, with the changed fields.
     pub origin: crate::request::Origin,
@@ -236,6 +236,14 @@ pub struct BlockDevice {
     pub device_name: Option<String>,
     pub volume_id: Option<uuid::Uuid>,
     pub attachment_id: Option<uuid::Uuid>,
+    /// What a new volume is made of: Glance's id.
+    pub image_id: Option<String>,
+    /// What a new volume is made of: Cinder's id.
+    pub snapshot_id: Option<String>,
+    /// GiB.
+    pub volume_size: Option<u64>,
+    /// Cinder's name or id of the kind that a new volume is of.
+    pub volume_type: Option<String>,
     pub delete_on_termination: bool,
     pub no_device: bool,
     pub tag: Option<String>,

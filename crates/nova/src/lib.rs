@@ -10,4 +10,5 @@ pub mod placement;
 pub mod server;
 pub mod service;
 pub mod vendordata;
+pub mod virtual_interfaces;
 pub mod volumes;

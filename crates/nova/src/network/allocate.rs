@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use super::choice::{self, Pick, Slot};
 use super::failure::{failed, of_creation, of_update, refused};
 use super::{
-    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, records, release,
-    slots, user,
+    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, release, slots,
+    user,
 };
 
 /// Allocates, and on a failure takes back everything that this try and earlier ones made.
@@ -84,17 +84,13 @@ impl Allocation<'_> {
             };
             ports.push(port);
         }
-        let (conductor, context) = (&self.net.0.conductor, &self.request.context);
-        let recorded = if resumed {
-            records::recorded(conductor, context, self.instance).await?
-        } else {
-            BTreeSet::new()
-        };
+        let (ledger, context, id) = (&self.net.0.ledger, &self.request.context, self.instance.id);
+        let recorded = if resumed { ledger.recorded(context, id).await? } else { BTreeSet::new() };
         let mut bound = Vec::with_capacity(ports.len());
         for (slot, port) in slots.iter().zip(ports) {
             let port = self.bind(slot, port).await?;
             if !recorded.contains(&port.id) {
-                records::record(conductor, context, self.instance, &port, slot.tag.as_deref()).await?;
+                ledger.record(context, id, &port, slot.tag.as_deref()).await?;
             }
             bound.push(port);
         }

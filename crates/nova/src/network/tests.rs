@@ -156,17 +156,6 @@ async fn a_third_try_changes_nothing_of_what_ironic_bound_meanwhile() {
     assert_eq!(lab.rows().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_row_that_was_made_and_never_answered_is_as_good() {
-    let lab = lab().await;
-    let request = these(vec![on_net()]);
-    let port = Port { id: "p".into(), ..Port::default() };
-    lab.lose_an_answer();
-    let conductor = &lab.networks.0.conductor;
-    records::record(conductor, &request.context, &request.instance, &port, None).await.unwrap();
-    assert_eq!(lab.rows(), [("p".to_owned(), None)]);
-}
-
 #[tokio::test]
 async fn a_port_of_a_lost_answer_that_nobody_needs_is_deleted() {
     let lab = lab().await;

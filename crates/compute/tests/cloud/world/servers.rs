@@ -60,18 +60,13 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
 pub fn with_volume(world: &World, mut request: BuildRequest) -> BuildRequest {
     let volume = Uuid::from_u128(0xC0DE);
     request.block_devices = vec![BlockDevice {
-        origin: Origin(json!(null)),
         id: Uuid::from_u128(0xB000),
         source: "volume".to_owned(),
         destination: "volume".to_owned(),
-        boot_index: None,
-        guest_format: None,
         device_name: Some("/dev/sdb".to_owned()),
         volume_id: Some(volume),
-        attachment_id: None,
         delete_on_termination: true,
-        no_device: false,
-        tag: None,
+        ..BlockDevice::default()
     }];
     let mut tables = world.tables();
     tables.volumes.insert(volume, None);
