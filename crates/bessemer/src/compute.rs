@@ -10,16 +10,16 @@ use nova::announcer::Announcer;
 use nova::conductor::Conductor;
 use nova::instances::Instances;
 use nova::inventory::Inventory;
-use nova::network::Networks;
 use nova::placement::Placement;
 use nova::server::{Elsewhere, Endpoint};
 use nova::service::Service;
-use nova::vendordata;
 use nova::virtual_interfaces::VirtualInterfaces;
-use nova::volumes::Volumes;
 use oslo::config::Config;
 use oslo::notify::Notifier;
 use oslo::rpc::{Server, ServerOptions, Transport};
+use services::network::Networks;
+use services::vendor_data;
+use services::volumes::Volumes;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clients::Clients;
@@ -236,7 +236,7 @@ fn ports(
         volumes: Arc::new(Volumes::new(clients.cinder.clone(), records, options::volumes(config))),
         placement,
         announcer: Arc::new(Announcer::new(conductor.clone(), options::announcer(config), notifier)),
-        vendor_data: Arc::new(vendordata::Source::new(
+        vendor_data: Arc::new(vendor_data::Source::new(
             options::vendor_data(config),
             clients.vendor_data.clone(),
         )),

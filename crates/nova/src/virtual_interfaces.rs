@@ -11,7 +11,7 @@ use oslo::object::Object;
 use serde_json::{Value, json};
 
 use crate::conductor::{Conductor, Repeat, version_of};
-use crate::network::PortLedger;
+use services::network::PortLedger;
 
 const OBJECT: &str = "VirtualInterface";
 

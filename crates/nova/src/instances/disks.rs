@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Instances, parse};
 use crate::conductor::{Conductor, Repeat};
-use crate::volumes::{DiskChange, DiskLedger};
+use services::volumes::{DiskChange, DiskLedger};
 
 /// The disks of an instance.
 pub async fn list(

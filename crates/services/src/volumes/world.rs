@@ -12,7 +12,7 @@ use openstack::{Adapter, AdapterOptions, Auth, RetryOptions, Service, Session, S
 use serde_json::json;
 
 use super::*;
-use crate::instances::testing;
+use crate::testing;
 
 pub const VOLUME: Uuid = Uuid::from_u128(0xa);
 

@@ -10,7 +10,7 @@ use driver::NodeId;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::instances::testing;
+use crate::testing;
 use fake::{Lab, NET, SUBNET, lab};
 
 fn build(networks: NetworkRequests) -> BuildRequest {
