@@ -17,6 +17,8 @@ mod ledger;
 mod release;
 mod slots;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod vif;
 

@@ -1,6 +1,4 @@
-//! The port against a Neutron and a conductor in process: builds, failures, crashes in between, and releases.
-
-mod fake;
+//! The port against a Neutron and a ledger in process: builds, failures, crashes in between, and releases.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +7,9 @@ use compute::request::{NetworkRequest, NetworkRequests, Origin};
 use driver::NodeId;
 use serde_json::{Value, json};
 
+use super::testing::{Lab, NET, SUBNET, lab};
 use super::*;
 use crate::testing;
-use fake::{Lab, NET, SUBNET, lab};
 
 fn build(networks: NetworkRequests) -> BuildRequest {
     let mut context = RequestContext::admin();

@@ -7,9 +7,9 @@ mod attaching;
 mod disk;
 mod ledger;
 #[cfg(test)]
-mod tests;
+mod testing;
 #[cfg(test)]
-mod world;
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

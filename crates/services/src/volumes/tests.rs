@@ -4,7 +4,7 @@ use compute::ports::Volumes as _;
 
 use serde_json::json;
 
-use super::world::{VOLUME, World, lab, made_of, quick};
+use super::testing::{VOLUME, World, lab, made_of, quick};
 use super::*;
 
 fn text(error: &ports::Error) -> (&str, &str) {

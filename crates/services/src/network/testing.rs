@@ -11,7 +11,7 @@ use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions}
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::super::*;
+use super::*;
 use crate::testing;
 
 pub const NET: &str = "5058945c-91c2-42a7-aa3c-a8f779852e7d";
