@@ -6,6 +6,7 @@ pub mod conductor;
 pub mod instances;
 pub mod inventory;
 pub mod placement;
+mod refusals;
 pub mod server;
 pub mod service;
 pub mod virtual_interfaces;

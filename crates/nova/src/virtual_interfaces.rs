@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use compute::ports::{Error, Result};
+use compute::ports::{Error, Refusal, Result};
 use driver::InstanceId;
 use openstack::neutron::Port;
 use oslo::context::RequestContext;
@@ -65,7 +65,7 @@ impl PortLedger for VirtualInterfaces {
                     Ok(())
                 } else {
                     Err(Error::Refused {
-                        class: "VirtualInterfaceCreateException".to_owned(),
+                        why: Refusal::PortNotRecorded,
                         message: "Virtual Interface creation failed".to_owned(),
                     })
                 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use compute::instance::Instance;
-use compute::ports::{self, Result};
+use compute::ports::{self, Refusal, Result};
 use compute::request::{BuildRequest, NetworkRequest, NetworkRequests};
 use configdrive::network::NetworkInfo;
 use openstack::Caller;
@@ -59,7 +59,7 @@ impl Allocation<'_> {
     async fn run(&self) -> Result<NetworkInfo> {
         if self.instance.project_id.is_empty() {
             let text = format!("Invalid input received: empty project id for instance {}", self.instance.id);
-            return Err(refused("InvalidInput", text));
+            return Err(refused(Refusal::Invalid, text));
         }
         let existing = self.net.ports_of(&self.own, self.instance.id).await?;
         let slots = self.slots(&existing).await?;
@@ -132,7 +132,7 @@ impl Allocation<'_> {
         }
         self.net.client().port(&self.own, id, &[]).await.map_err(|error| {
             if error.is_not_found() {
-                refused("PortNotFound", format!("Port id {id} could not be found."))
+                refused(Refusal::PortNotFound, format!("Port id {id} could not be found."))
             } else {
                 failed(&format!("Failed to access port {id}"), &error)
             }
@@ -168,7 +168,7 @@ impl Allocation<'_> {
         made.map_err(|error| {
             if error.is_not_found() || error.is_conflict() {
                 let text = format!("Unable to automatically allocate a network for project {project}");
-                refused("UnableToAutoAllocateNetwork", text)
+                refused(Refusal::NoAutomaticNetwork, text)
             } else {
                 failed("a network cannot be allocated automatically", &error)
             }
@@ -208,7 +208,7 @@ impl Allocation<'_> {
         if self.resource_groups(&port).await?.is_some() {
             // Nothing was booked for it when the node was chosen.
             return Err(refused(
-                "NetworksWithQoSPolicyNotSupported",
+                Refusal::QosPolicy,
                 format!(
                     "Using networks with QoS policy is not supported for instance {}. (Network ID is {})",
                     self.instance.id, slot.network.id
@@ -248,7 +248,7 @@ impl Allocation<'_> {
                 if error.is_bad_request() {
                     let text =
                         format!("Invalid input received: Instance hostname {name} is not a valid DNS name");
-                    refused("InvalidInput", text)
+                    refused(Refusal::Invalid, text)
                 } else {
                     of_update(&port.id, &error)
                 }
@@ -270,7 +270,7 @@ impl Allocation<'_> {
                     "Port update failed for port {}: no resource provider was chosen for its resource request {key}",
                     port.id
                 );
-                refused("PortUpdateFailed", text)
+                refused(Refusal::PortResourcesMissing, text)
             })
         };
         let allocation = match groups {

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::Instance;
-use compute::ports;
+use compute::ports::{self, Refusal};
 use compute::request::BuildRequest;
 use configdrive::network::{NetworkInfo, Vif};
 use driver::InstanceId;
@@ -125,7 +125,7 @@ fn user(context: &RequestContext) -> ports::Result<Caller> {
     match &context.auth_token {
         Some(token) => Ok(Caller { user_token: Some(token.clone()), ..own(context) }),
         None if context.is_admin => Ok(own(context)),
-        None => Err(refused("Unauthorized", "Not authorized.")),
+        None => Err(refused(Refusal::Unauthenticated, "Not authorized.")),
     }
 }
 

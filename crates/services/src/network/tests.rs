@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compute::ports::Networks as _;
+use compute::ports::{Networks as _, Refusal};
 use compute::request::{NetworkRequest, NetworkRequests, Origin};
 use driver::NodeId;
 use serde_json::{Value, json};
@@ -60,9 +60,9 @@ async fn allocate(lab: &Lab, request: &BuildRequest) -> ports::Result<NetworkInf
     lab.networks.allocate(request, &request.instance).await
 }
 
-fn class(error: ports::Error) -> String {
+fn why(error: ports::Error) -> Refusal {
     match error {
-        ports::Error::Refused { class, .. } => class,
+        ports::Error::Refused { why, .. } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -172,7 +172,7 @@ async fn a_failure_deletes_what_was_made_and_unbinds_what_was_given() {
     let port = given(&lab);
     let request = these(vec![with_port(&port), on_net(), on_net()]);
     lab.neutron().fail = Some(("PUT", 2, 409, "HostNotCompatibleWithFixedIps"));
-    assert_eq!(class(allocate(&lab, &request).await.unwrap_err()), "FixedIpInvalidOnHost");
+    assert_eq!(why(allocate(&lab, &request).await.unwrap_err()), Refusal::AddressNotOnHost);
     let ports = lab.neutron().ports.clone();
     assert_eq!(ports.len(), 1);
     assert_eq!((&ports[0]["device_id"], &ports[0]["device_owner"]), (&json!(""), &json!("")));
@@ -188,20 +188,20 @@ async fn refusals_have_novas_names_and_leave_nothing_behind() {
     lab.neutron().ports[0]["device_owner"] = json!("compute:nova");
     let nowhere = Uuid::from_u128(99);
     for (request, expected) in [
-        (with_port(&other), "PortInUse"),
-        (with_port(&nowhere.to_string()), "PortNotFound"),
-        (NetworkRequest { network_id: Some(nowhere), ..on_net() }, "NetworkNotFound"),
+        (with_port(&other), Refusal::PortInUse),
+        (with_port(&nowhere.to_string()), Refusal::PortNotFound),
+        (NetworkRequest { network_id: Some(nowhere), ..on_net() }, Refusal::NetworkNotFound),
     ] {
-        assert_eq!(class(allocate(&lab, &these(vec![request])).await.unwrap_err()), expected);
+        assert_eq!(why(allocate(&lab, &these(vec![request])).await.unwrap_err()), expected);
     }
     let groups = BuildRequest { security_groups: vec!["nothing".into()], ..these(vec![on_net()]) };
-    assert_eq!(class(allocate(&lab, &groups).await.unwrap_err()), "SecurityGroupNotFound");
+    assert_eq!(why(allocate(&lab, &groups).await.unwrap_err()), Refusal::SecurityGroupNotFound);
     lab.neutron().fail = Some(("POST", 2, 409, "OverQuota"));
     let two = these(vec![on_net(), on_net()]);
-    assert_eq!(class(allocate(&lab, &two).await.unwrap_err()), "PortLimitExceeded");
+    assert_eq!(why(allocate(&lab, &two).await.unwrap_err()), Refusal::PortQuota);
     let mut late = these(vec![on_net()]);
     late.context.auth_token = Some("ended".into());
-    assert_eq!(class(allocate(&lab, &late).await.unwrap_err()), "Unauthorized");
+    assert_eq!(why(allocate(&lab, &late).await.unwrap_err()), Refusal::Unauthenticated);
     assert_eq!(lab.neutron().ports.len(), 1);
     assert_eq!(lab.neutron().ports[0]["device_id"], "other");
 }
@@ -214,12 +214,12 @@ async fn without_a_request_the_one_network_is_taken_and_two_are_ambiguous() {
     second["id"] = json!(Uuid::from_u128(4));
     lab.neutron().networks.push(second);
     let ambiguous = allocate(&lab, &build(NetworkRequests::Default)).await.unwrap_err();
-    assert_eq!(class(ambiguous), "NetworkAmbiguous");
+    assert_eq!(why(ambiguous), Refusal::NetworkAmbiguous);
     assert_eq!(lab.neutron().ports.len(), 0);
     lab.neutron().networks.clear();
     assert_eq!(allocate(&lab, &build(NetworkRequests::Default)).await.unwrap().0.len(), 0);
     let automatic = allocate(&lab, &build(NetworkRequests::Auto)).await.unwrap_err();
-    assert_eq!(class(automatic), "UnableToAutoAllocateNetwork");
+    assert_eq!(why(automatic), Refusal::NoAutomaticNetwork);
     assert_eq!(allocate(&lab, &build(NetworkRequests::None)).await.unwrap().0.len(), 0);
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Result};
+use compute::ports::{self, Refusal, Result};
 use openstack::cinder::Client;
 use openstack::ironic::NewVolumeTarget;
 use openstack::{Caller, Error};
@@ -202,9 +202,9 @@ fn refuses_user(error: &Error) -> bool {
     matches!(error.status(), Some(401 | 403))
 }
 
-/// What Nova makes of nearly every failure with a disk.
+/// Nearly every failure with a disk is one of the request.
 fn invalid(message: impl Into<String>) -> ports::Error {
-    ports::Error::Refused { class: "InvalidBDM".to_owned(), message: message.into() }
+    ports::Error::Refused { why: Refusal::Disk, message: message.into() }
 }
 
 /// What Cinder refuses the user may read; where Cinder is and why it cannot be reached is for the log alone.
@@ -212,6 +212,6 @@ fn failed(error: &Error) -> ports::Error {
     if error.status().is_none() || error.is_transient() {
         return ports::Error::Unavailable(error.to_string());
     }
-    let class = if error.status() == Some(413) { "OverQuota" } else { "InvalidBDM" };
-    ports::Error::Refused { class: class.to_owned(), message: error.message().to_owned() }
+    let why = if error.status() == Some(413) { Refusal::VolumeQuota } else { Refusal::Disk };
+    ports::Error::Refused { why, message: error.message().to_owned() }
 }

@@ -7,9 +7,9 @@ use serde_json::json;
 use super::testing::{VOLUME, World, lab, made_of, quick};
 use super::*;
 
-fn text(error: &ports::Error) -> (&str, &str) {
+fn refusal(error: &ports::Error) -> (Refusal, &str) {
     match error {
-        ports::Error::Refused { class, message } => (class, message),
+        ports::Error::Refused { why, message } => (*why, message),
         other => panic!("{other:?}"),
     }
 }
@@ -140,7 +140,7 @@ async fn a_cancelled_build_does_not_wait_for_a_new_volume() {
     let lab = lab(Options { allocate_interval: Duration::from_hours(1), ..Options::default() }).await;
     lab.cancel.cancel();
     let error = lab.attach(&mut [lab.disk(made_of("blank"))]).await.unwrap_err();
-    assert!(text(&error).1.ends_with("is not waited for any more"), "{error}");
+    assert!(refusal(&error).1.ends_with("is not waited for any more"), "{error}");
 }
 
 #[tokio::test]
@@ -159,15 +159,15 @@ async fn what_a_server_cannot_have_is_refused() {
     let mut devices = [lab.reserved()];
     lab.shared.world().volumes[0]["availability_zone"] = json!("elsewhere");
     let error = lab.attach(&mut devices).await.unwrap_err();
-    assert!(text(&error).1.contains("not in the same availability_zone"), "{error}");
+    assert!(refusal(&error).1.contains("not in the same availability_zone"), "{error}");
     lab.shared.world().volumes[0]["multiattach"] = json!(true);
     let error = lab.attach(&mut devices).await.unwrap_err();
-    assert!(text(&error).0 == "InvalidBDM" && text(&error).1.contains("'multiattach'"), "{error}");
+    assert!(refusal(&error).0 == Refusal::Disk && refusal(&error).1.contains("'multiattach'"), "{error}");
     lab.shared.world().attachments.clear();
     lab.shared.world().volumes[0]["status"] = json!("error");
     let mut made = [lab.disk(BlockDevice { volume_id: Some(VOLUME), ..made_of("snapshot") })];
     let error = lab.attach(&mut made).await.unwrap_err();
-    assert!(text(&error).1.ends_with("And its status is error."), "{error}");
+    assert!(refusal(&error).1.ends_with("And its status is error."), "{error}");
 }
 
 #[tokio::test]
