@@ -181,8 +181,8 @@ pub fn announcer(config: &Config) -> nova::announcer::Options {
 }
 
 /// How networks are described.
-pub fn networks(config: &Config) -> nova::network::Options {
-    nova::network::Options {
+pub fn networks(config: &Config) -> services::network::Options {
+    services::network::Options {
         extension_sync: config.group("neutron").seconds("extension_sync_interval"),
         ovs_bridge: config.group("neutron").text("ovs_bridge"),
         flat_injected: config.top().bool("flat_injected"),
@@ -190,9 +190,9 @@ pub fn networks(config: &Config) -> nova::network::Options {
 }
 
 /// How volumes are attached.
-pub fn volumes(config: &Config) -> nova::volumes::Options {
+pub fn volumes(config: &Config) -> services::volumes::Options {
     let top = config.top();
-    nova::volumes::Options {
+    services::volumes::Options {
         cross_az_attach: config.group("cinder").bool("cross_az_attach"),
         allocate_retries: u32::try_from(top.int("block_device_allocate_retries")).unwrap_or_default(),
         allocate_interval: top.seconds("block_device_allocate_retries_interval"),
@@ -200,11 +200,11 @@ pub fn volumes(config: &Config) -> nova::volumes::Options {
 }
 
 /// What the operator adds to the metadata of every server.
-pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
+pub fn vendor_data(config: &Config) -> services::vendor_data::Options {
     let api = config.group("api");
     let providers = api.list("vendordata_providers");
     let has = |name: &str| providers.iter().any(|provider| provider == name);
-    nova::vendordata::Options {
+    services::vendor_data::Options {
         fixed: has("StaticJSON"),
         file: api.path("vendordata_jsonfile_path"),
         dynamic: has("DynamicJSON"),

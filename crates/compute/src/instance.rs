@@ -141,6 +141,45 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// An instance of which only the id is known: being built, on no host, everything else empty.
+    pub fn new(id: InstanceId) -> Self {
+        Self {
+            id,
+            project_id: String::new(),
+            user_id: String::new(),
+            host: None,
+            node: None,
+            vm_state: VmState::default(),
+            task_state: None,
+            power: Power::default(),
+            deleted: false,
+            hostname: String::new(),
+            display_name: String::new(),
+            availability_zone: None,
+            image_ref: None,
+            kernel_id: None,
+            ramdisk_id: None,
+            flavor: Flavor::default(),
+            metadata: BTreeMap::new(),
+            system_metadata: BTreeMap::new(),
+            key_name: None,
+            key_data: None,
+            keypair: None,
+            user_data: None,
+            launch_index: 0,
+            reservation_id: None,
+            root_device_name: None,
+            default_ephemeral_device: None,
+            default_swap_device: None,
+            config_drive: None,
+            launched_at: None,
+            os_type: None,
+            ec2_ids: Ec2Ids::default(),
+            has_trusted_certs: false,
+            network: NetworkInfo::default(),
+        }
+    }
+
     /// A name of the image's properties as they were when the server was created.
     pub fn image_property(&self, name: &str) -> Option<&str> {
         self.system_metadata.get(&format!("image_{name}"))?.as_deref()
@@ -183,7 +222,7 @@ pub enum Expect {
 }
 
 /// A disk of a server, as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockDevice {
     /// The control plane's own form of the record; goes back as it came, with the changed fields.
     pub origin: crate::request::Origin,
@@ -197,6 +236,14 @@ pub struct BlockDevice {
     pub device_name: Option<String>,
     pub volume_id: Option<uuid::Uuid>,
     pub attachment_id: Option<uuid::Uuid>,
+    /// What a new volume is made of: Glance's id.
+    pub image_id: Option<String>,
+    /// What a new volume is made of: Cinder's id.
+    pub snapshot_id: Option<String>,
+    /// GiB.
+    pub volume_size: Option<u64>,
+    /// Cinder's name or id of the kind that a new volume is of.
+    pub volume_type: Option<String>,
     pub delete_on_termination: bool,
     pub no_device: bool,
     pub tag: Option<String>,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::instance::{BlockDevice, Instance};
 
 /// The control plane's own form of something. It may hold secrets (passwords, user data, tokens) and is never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Origin(pub Value);
 
 impl std::fmt::Debug for Origin {

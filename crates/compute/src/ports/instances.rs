@@ -91,7 +91,7 @@ pub trait Instances: Send + Sync {
     async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> Result<()>;
 
     /// How many members of a server group, other than `instance`, this service already has, and whether its policy
-    /// allows one more; `Err(Refused)` with class `GroupAffinityViolation` when it does not.
+    /// allows one more; `Err(Refused)` with `GroupPolicy` when it does not.
     async fn check_group_policy(
         &self,
         context: &RequestContext,

@@ -1,6 +1,6 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
-use compute::ports::{self, Fault};
+use compute::ports::{self, Fault, Refusal};
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -128,7 +128,7 @@ pub async fn finish_event(
 /// The action that the event belongs to is not there: the request did not come from this control plane.
 fn action_error(error: Error, id: InstanceId) -> ports::Error {
     if error.is("InstanceActionNotFound") {
-        return ports::Error::Refused { class: "InstanceActionNotFound".into(), message: error.to_string() };
+        return ports::Error::Refused { why: Refusal::UnknownAction, message: error.to_string() };
     }
     error.about(id)
 }

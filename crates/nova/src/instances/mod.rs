@@ -1,6 +1,7 @@
 //! The instances of a stock Nova: records, faults and events, all through nova-conductor.
 
 mod actions;
+mod disks;
 mod groups;
 pub mod parse;
 pub mod request;
@@ -219,18 +220,7 @@ impl ports::Instances for Instances {
         context: &RequestContext,
         id: InstanceId,
     ) -> ports::Result<Vec<BlockDevice>> {
-        let list = self
-            .conductor
-            .read_list(
-                context,
-                "BlockDeviceMappingList",
-                "get_by_instance_uuid",
-                json!([id.0.to_string()]),
-                json!({}),
-            )
-            .await
-            .map_err(|error| error.about(id))?;
-        Ok(list.into_iter().map(parse::block_device).collect())
+        disks::list(&self.conductor, context, id).await
     }
 
     async fn save_device_name(
@@ -239,16 +229,10 @@ impl ports::Instances for Instances {
         device: &mut BlockDevice,
         name: &str,
     ) -> ports::Result<()> {
-        let known = Object::from_value(device.origin.0.clone()).ok();
-        let Some((mut known, id)) = known.and_then(|known| known.int("id").map(|id| (known, id))) else {
-            return Err(ports::Error::Broken("the disk's record has no id".into()));
-        };
-        let mut change = Object::new("BlockDeviceMapping", known.version());
-        change.insert("id", id);
-        change.set("device_name", name);
-        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
-        known.insert("device_name", name);
-        *device = parse::block_device(known);
+        let fields = Map::from_iter([("device_name".to_owned(), name.into())]);
+        let (change, changed) = disks::change(device, fields)?;
+        disks::send(&self.conductor, context, change).await?;
+        *device = changed;
         Ok(())
     }
 

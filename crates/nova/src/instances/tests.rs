@@ -220,9 +220,7 @@ async fn a_full_host_violates_an_anti_affinity_group() {
             .await;
         assert_eq!(checked.is_ok(), allowed);
         if let Err(error) = checked {
-            assert!(
-                matches!(error, ports::Error::Refused { class, .. } if class == "GroupAffinityViolation")
-            );
+            assert!(matches!(error, ports::Error::Refused { why: ports::Refusal::GroupPolicy, .. }));
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use super::methods::{EventEnd, Record};
+use crate::refusals;
 
 /// Runs a method's work for an instance and writes down how it ended.
 pub async fn recorded(
@@ -103,7 +104,7 @@ pub fn failure(error: ports::Error) -> Failure {
         ),
         ports::Error::Deleting(text) => nova("UnexpectedDeletingTaskStateError", 500, &text, &[]),
         ports::Error::UnexpectedTask(text) => nova("UnexpectedTaskStateError", 500, &text, &[]),
-        ports::Error::Refused { class, message } => nova(&class, 400, &message, &[]),
+        ports::Error::Refused { why, message } => nova(refusals::class(why), 400, &message, &[]),
         ports::Error::Taken(text) | ports::Error::Unavailable(text) | ports::Error::Broken(text) => {
             nova("NovaException", 500, &text, &[])
         }
@@ -118,4 +119,25 @@ pub fn nova(class: &str, code: u16, message: &str, words: &[(&str, &str)]) -> Fa
     }
     kwargs.insert("code".to_owned(), json!(code));
     Failure::nova(class, message, kwargs)
+}
+
+#[cfg(test)]
+mod tests {
+    use compute::ports::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_class_that_nova_api_knows() {
+        for (why, class) in [
+            (Refusal::UnknownAction, "InstanceActionNotFound"),
+            (Refusal::PortInUse, "PortInUse"),
+            (Refusal::AddressInUse, "FixedIpAlreadyInUse"),
+            (Refusal::Disk, "InvalidBDM"),
+        ] {
+            let failure = failure(ports::Error::Refused { why, message: "no".to_owned() });
+            assert_eq!((failure.class.as_str(), failure.module.as_str()), (class, "nova.exception"));
+            assert_eq!((failure.message.as_str(), &failure.kwargs["code"]), ("no", &json!(400)));
+        }
+    }
 }

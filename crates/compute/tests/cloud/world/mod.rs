@@ -99,7 +99,7 @@ impl Trouble {
         match self {
             Self::Unavailable => ports::Error::Unavailable("cannot connect at 10.0.0.5:9696".to_owned()),
             Self::Refused => {
-                ports::Error::Refused { class: "OverQuota".to_owned(), message: "no more ports".to_owned() }
+                ports::Error::Refused { why: ports::Refusal::PortQuota, message: "no more ports".to_owned() }
             }
         }
     }

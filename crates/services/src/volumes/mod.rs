@@ -5,29 +5,29 @@
 
 mod attaching;
 mod disk;
+mod ledger;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Result};
+use compute::ports::{self, Refusal, Result};
 use openstack::cinder::Client;
 use openstack::ironic::NewVolumeTarget;
 use openstack::{Caller, Error};
 use oslo::context::RequestContext;
-use oslo::object::Object;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::attaching::Attaching;
-use crate::conductor::{Conductor, Repeat};
-use crate::instances::parse;
+pub use self::ledger::{DiskChange, DiskLedger};
 
 /// What of the configuration matters here.
 #[derive(Debug, Clone, Copy)]
@@ -53,14 +53,15 @@ const DETACHING_LOOKS: u32 = 10;
 #[derive(Clone)]
 pub struct Volumes {
     client: Client,
-    conductor: Conductor,
+    ledger: Arc<dyn DiskLedger>,
     options: Options,
 }
 
 impl Volumes {
-    /// Cinder through this client, which sends the service's own credentials where a call brings no user's.
-    pub fn new(client: Client, conductor: Conductor, options: Options) -> Self {
-        Self { client, conductor, options }
+    /// Cinder through this client, which sends the service's own credentials where a call brings no user's. What is known of
+    /// the instances' disks is written into `ledger`.
+    pub fn new(client: Client, ledger: Arc<dyn DiskLedger>, options: Options) -> Self {
+        Self { client, ledger, options }
     }
 
     /// Reads the records again when the request does not know the volume of a disk: an earlier try may have made it.
@@ -73,23 +74,13 @@ impl Volumes {
         if devices.iter().all(|device| !device.is_volume() || device.attachment_id.is_some()) {
             return Ok(());
         }
-        let records = self.records(context, instance).await?;
+        let records = self.ledger.disks(context, instance).await?;
         for device in devices.iter_mut().filter(|device| device.is_volume()) {
             if let Some(record) = records.iter().find(|record| record.id == device.id) {
                 *device = record.clone();
             }
         }
         Ok(())
-    }
-
-    async fn records(&self, context: &RequestContext, instance: &Instance) -> Result<Vec<BlockDevice>> {
-        let id = json!([instance.id.to_string()]);
-        let records = self
-            .conductor
-            .read_list(context, "BlockDeviceMappingList", "get_by_instance_uuid", id, json!({}))
-            .await
-            .map_err(|error| error.about(instance.id))?;
-        Ok(records.into_iter().map(parse::block_device).collect())
     }
 
     /// Deletes a volume. One that Cinder is still detaching is waited for.
@@ -107,26 +98,6 @@ impl Volumes {
             tokio::time::sleep(self.options.allocate_interval).await;
         }
         self.client.delete_volume(caller, volume).await
-    }
-
-    /// Writes fields of a disk's record. The device has them in any case: they are true, and a detach must know them.
-    async fn save(
-        &self,
-        context: &RequestContext,
-        device: &mut BlockDevice,
-        fields: Map<String, Value>,
-    ) -> Result<()> {
-        let mut record = record(device)?;
-        let id = record.int("id").ok_or_else(|| invalid("the disk's record has no id"))?;
-        let mut change = Object::new("BlockDeviceMapping", record.version());
-        change.insert("id", id);
-        for (name, value) in fields {
-            change.set(&name, value.clone());
-            record.insert(&name, value);
-        }
-        *device = parse::block_device(record);
-        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
-        Ok(())
     }
 }
 
@@ -178,7 +149,7 @@ impl ports::Volumes for Volumes {
         let mut away = Away::default();
         // Each may know what the others do not: the request what could not be written down, the records what an earlier
         // process made, Cinder what neither got to know.
-        match self.records(context, instance).await {
+        match self.ledger.disks(context, instance).await {
             Ok(records) => devices.extend(records.into_iter().filter(BlockDevice::is_volume)),
             Err(error) => {
                 tracing::warn!(instance = %instance.id, %error, "the disks' records could not be read again");
@@ -257,13 +228,9 @@ fn refuses_user(error: &Error) -> bool {
     matches!(error.status(), Some(401 | 403))
 }
 
-fn record(device: &BlockDevice) -> Result<Object> {
-    Object::from_value(device.origin.0.clone()).map_err(|_| invalid("the disk's record cannot be read"))
-}
-
-/// What Nova makes of nearly every failure with a disk.
+/// Nearly every failure with a disk is one of the request.
 fn invalid(message: impl Into<String>) -> ports::Error {
-    ports::Error::Refused { class: "InvalidBDM".to_owned(), message: message.into() }
+    ports::Error::Refused { why: Refusal::Disk, message: message.into() }
 }
 
 /// What Cinder refuses the user may read; where Cinder is and why it cannot be reached is for the log alone.
@@ -271,6 +238,6 @@ fn failed(error: &Error) -> ports::Error {
     if error.status().is_none() || error.is_transient() {
         return ports::Error::Unavailable(error.to_string());
     }
-    let class = if error.status() == Some(413) { "OverQuota" } else { "InvalidBDM" };
-    ports::Error::Refused { class: class.to_owned(), message: error.message().to_owned() }
+    let why = if error.status() == Some(413) { Refusal::VolumeQuota } else { Refusal::Disk };
+    ports::Error::Refused { why, message: error.message().to_owned() }
 }

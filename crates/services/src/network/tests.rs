@@ -1,17 +1,15 @@
-//! The port against a Neutron and a conductor in process: builds, failures, crashes in between, and releases.
-
-mod fake;
+//! The port against a Neutron and a ledger in process: builds, failures, crashes in between, and releases.
 
 use std::collections::BTreeMap;
 
-use compute::ports::Networks as _;
+use compute::ports::{Networks as _, Refusal};
 use compute::request::{NetworkRequest, NetworkRequests, Origin};
 use driver::NodeId;
 use serde_json::{Value, json};
 
+use super::testing::{Lab, NET, SUBNET, lab};
 use super::*;
-use crate::instances::testing;
-use fake::{Lab, NET, SUBNET, lab};
+use crate::testing;
 
 fn build(networks: NetworkRequests) -> BuildRequest {
     let mut context = RequestContext::admin();
@@ -62,9 +60,9 @@ async fn allocate(lab: &Lab, request: &BuildRequest) -> ports::Result<NetworkInf
     lab.networks.allocate(request, &request.instance).await
 }
 
-fn class(error: ports::Error) -> String {
+fn why(error: ports::Error) -> Refusal {
     match error {
-        ports::Error::Refused { class, .. } => class,
+        ports::Error::Refused { why, .. } => why,
         other => panic!("{other:?}"),
     }
 }
@@ -156,17 +154,6 @@ async fn a_third_try_changes_nothing_of_what_ironic_bound_meanwhile() {
     assert_eq!(lab.rows().len(), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_row_that_was_made_and_never_answered_is_as_good() {
-    let lab = lab().await;
-    let request = these(vec![on_net()]);
-    let port = Port { id: "p".into(), ..Port::default() };
-    lab.lose_an_answer();
-    let conductor = &lab.networks.0.conductor;
-    records::record(conductor, &request.context, &request.instance, &port, None).await.unwrap();
-    assert_eq!(lab.rows(), [("p".to_owned(), None)]);
-}
-
 #[tokio::test]
 async fn a_port_of_a_lost_answer_that_nobody_needs_is_deleted() {
     let lab = lab().await;
@@ -185,7 +172,7 @@ async fn a_failure_deletes_what_was_made_and_unbinds_what_was_given() {
     let port = given(&lab);
     let request = these(vec![with_port(&port), on_net(), on_net()]);
     lab.neutron().fail = Some(("PUT", 2, 409, "HostNotCompatibleWithFixedIps"));
-    assert_eq!(class(allocate(&lab, &request).await.unwrap_err()), "FixedIpInvalidOnHost");
+    assert_eq!(why(allocate(&lab, &request).await.unwrap_err()), Refusal::AddressNotOnHost);
     let ports = lab.neutron().ports.clone();
     assert_eq!(ports.len(), 1);
     assert_eq!((&ports[0]["device_id"], &ports[0]["device_owner"]), (&json!(""), &json!("")));
@@ -201,20 +188,20 @@ async fn refusals_have_novas_names_and_leave_nothing_behind() {
     lab.neutron().ports[0]["device_owner"] = json!("compute:nova");
     let nowhere = Uuid::from_u128(99);
     for (request, expected) in [
-        (with_port(&other), "PortInUse"),
-        (with_port(&nowhere.to_string()), "PortNotFound"),
-        (NetworkRequest { network_id: Some(nowhere), ..on_net() }, "NetworkNotFound"),
+        (with_port(&other), Refusal::PortInUse),
+        (with_port(&nowhere.to_string()), Refusal::PortNotFound),
+        (NetworkRequest { network_id: Some(nowhere), ..on_net() }, Refusal::NetworkNotFound),
     ] {
-        assert_eq!(class(allocate(&lab, &these(vec![request])).await.unwrap_err()), expected);
+        assert_eq!(why(allocate(&lab, &these(vec![request])).await.unwrap_err()), expected);
     }
     let groups = BuildRequest { security_groups: vec!["nothing".into()], ..these(vec![on_net()]) };
-    assert_eq!(class(allocate(&lab, &groups).await.unwrap_err()), "SecurityGroupNotFound");
+    assert_eq!(why(allocate(&lab, &groups).await.unwrap_err()), Refusal::SecurityGroupNotFound);
     lab.neutron().fail = Some(("POST", 2, 409, "OverQuota"));
     let two = these(vec![on_net(), on_net()]);
-    assert_eq!(class(allocate(&lab, &two).await.unwrap_err()), "PortLimitExceeded");
+    assert_eq!(why(allocate(&lab, &two).await.unwrap_err()), Refusal::PortQuota);
     let mut late = these(vec![on_net()]);
     late.context.auth_token = Some("ended".into());
-    assert_eq!(class(allocate(&lab, &late).await.unwrap_err()), "Unauthorized");
+    assert_eq!(why(allocate(&lab, &late).await.unwrap_err()), Refusal::Unauthenticated);
     assert_eq!(lab.neutron().ports.len(), 1);
     assert_eq!(lab.neutron().ports[0]["device_id"], "other");
 }
@@ -227,12 +214,12 @@ async fn without_a_request_the_one_network_is_taken_and_two_are_ambiguous() {
     second["id"] = json!(Uuid::from_u128(4));
     lab.neutron().networks.push(second);
     let ambiguous = allocate(&lab, &build(NetworkRequests::Default)).await.unwrap_err();
-    assert_eq!(class(ambiguous), "NetworkAmbiguous");
+    assert_eq!(why(ambiguous), Refusal::NetworkAmbiguous);
     assert_eq!(lab.neutron().ports.len(), 0);
     lab.neutron().networks.clear();
     assert_eq!(allocate(&lab, &build(NetworkRequests::Default)).await.unwrap().0.len(), 0);
     let automatic = allocate(&lab, &build(NetworkRequests::Auto)).await.unwrap_err();
-    assert_eq!(class(automatic), "UnableToAutoAllocateNetwork");
+    assert_eq!(why(automatic), Refusal::NoAutomaticNetwork);
     assert_eq!(allocate(&lab, &build(NetworkRequests::None)).await.unwrap().0.len(), 0);
 }
 

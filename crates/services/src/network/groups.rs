@@ -1,6 +1,6 @@
 //! Security groups by what the user calls them. Pure.
 
-use compute::ports::Result;
+use compute::ports::{Refusal, Result};
 use openstack::neutron::SecurityGroup;
 
 use super::failure::refused;
@@ -33,9 +33,9 @@ fn id(name: &str, known: &[SecurityGroup]) -> Result<String> {
     named.dedup();
     match named.as_slice() {
         [id] => Ok((*id).to_owned()),
-        [] => Err(refused("SecurityGroupNotFound", format!("Security group {name} not found."))),
+        [] => Err(refused(Refusal::SecurityGroupNotFound, format!("Security group {name} not found."))),
         _ => Err(refused(
-            "NoUniqueMatch",
+            Refusal::SecurityGroupAmbiguous,
             format!("Multiple security groups found matching '{name}'. Use an ID to be more specific."),
         )),
     }
@@ -64,9 +64,11 @@ mod tests {
         let ask =
             |names: &[&str]| ids(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), &known);
         assert_eq!(ask(&["web", "1", "4"]).unwrap(), ["1", "1", "4"]);
-        for (name, expected) in [("db", "NoUniqueMatch"), ("nothing", "SecurityGroupNotFound")] {
-            let ports::Error::Refused { class, .. } = ask(&[name]).unwrap_err() else { panic!() };
-            assert_eq!(class, expected);
+        for (name, expected) in
+            [("db", Refusal::SecurityGroupAmbiguous), ("nothing", Refusal::SecurityGroupNotFound)]
+        {
+            let ports::Error::Refused { why, .. } = ask(&[name]).unwrap_err() else { panic!() };
+            assert_eq!(why, expected);
         }
         assert!(is_missing(&["nothing".to_owned()], &known) && !is_missing(&["db".to_owned()], &known));
     }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use compute::instance::{BlockDevice, Instance};
 use openstack::cinder::{Attachment, NewVolume};
 use openstack::ironic::NewVolumeTarget;
-use oslo::object::Object;
 use serde_json::{Map, Value, json};
 
 /// The place of a disk's kind in the order in which Nova attaches them: existing volumes, then those made of snapshots, of
@@ -15,21 +14,15 @@ pub fn rank(device: &BlockDevice) -> usize {
 }
 
 /// The volume to make for a disk that has none. `zone`: where, if it must be the server's own.
-pub fn new_volume(
-    device: &BlockDevice,
-    record: &Object,
-    instance: &Instance,
-    zone: Option<&str>,
-) -> NewVolume {
-    let text = |field: &str| record.str(field).filter(|text| !text.is_empty()).map(str::to_owned);
-    let of = |source: &str, field: &str| (device.source == source).then(|| text(field)).flatten();
+pub fn new_volume(device: &BlockDevice, instance: &Instance, zone: Option<&str>) -> NewVolume {
+    let of = |source: &str, id: &Option<String>| id.clone().filter(|_| device.source == source);
     NewVolume {
-        size: record.int("volume_size").and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        size: device.volume_size.unwrap_or_default(),
         name: if device.source == "blank" { format!("{}-blank-vol", instance.id) } else { String::new() },
         description: String::new(),
-        volume_type: text("volume_type"),
-        image_id: of("image", "image_id"),
-        snapshot_id: of("snapshot", "snapshot_id"),
+        volume_type: device.volume_type.clone(),
+        image_id: of("image", &device.image_id),
+        snapshot_id: of("snapshot", &device.snapshot_id),
         availability_zone: zone.map(str::to_owned),
     }
 }
@@ -78,7 +71,7 @@ pub fn number(targets: &mut [NewVolumeTarget]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instances::{parse, testing};
+    use crate::testing;
 
     #[test]
     fn a_volume_outside_the_boot_order_gets_a_free_place() {
@@ -95,26 +88,28 @@ mod tests {
         assert_eq!(targets.map(|target| target.boot_index), [1, 0, 3, 2, 4].map(Some));
     }
 
-    fn device(source: &str, fields: &Value) -> (BlockDevice, Object) {
-        let mut object = Object::new("BlockDeviceMapping", "1.21");
-        object.insert("source_type", source);
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            object.insert(name, value.clone());
-        }
-        (parse::block_device(object.clone()), object)
-    }
-
     #[test]
     fn a_new_volume_is_made_of_what_the_disk_names() {
         let instance = testing::instance();
-        let (disk, record) = device("image", &json!({"volume_size": 5, "image_id": "i", "snapshot_id": "s"}));
-        let image = new_volume(&disk, &record, &instance, None);
+        let disk = BlockDevice {
+            source: "image".to_owned(),
+            volume_size: Some(5),
+            image_id: Some("i".to_owned()),
+            snapshot_id: Some("s".to_owned()),
+            ..BlockDevice::default()
+        };
+        let image = new_volume(&disk, &instance, None);
         assert_eq!(
             (image.size, image.image_id.as_deref(), image.snapshot_id, image.name.as_str()),
             (5, Some("i"), None, "")
         );
-        let (disk, record) = device("blank", &json!({"volume_size": 1, "volume_type": "fast"}));
-        let blank = new_volume(&disk, &record, &instance, Some("az"));
+        let disk = BlockDevice {
+            source: "blank".to_owned(),
+            volume_size: Some(1),
+            volume_type: Some("fast".to_owned()),
+            ..BlockDevice::default()
+        };
+        let blank = new_volume(&disk, &instance, Some("az"));
         assert_eq!(blank.name, format!("{}-blank-vol", instance.id));
         assert_eq!(
             (blank.volume_type.as_deref(), blank.availability_zone.as_deref()),

@@ -10,7 +10,7 @@ use oslo::context::RequestContext;
 use serde_json::{Map, Value};
 
 use super::failure::failed;
-use super::{DNS_INTEGRATION, Networks, own, records, user};
+use super::{DNS_INTEGRATION, Networks, own, user};
 
 /// What a compute service puts into a port's profile; the rest belongs to others.
 const OURS: [&str; 9] = [
@@ -49,7 +49,7 @@ pub async fn release(
     }
     match failure {
         Some(error) => Err(error),
-        None => records::forget(&net.0.conductor, context, instance).await,
+        None => net.0.ledger.forget(context, instance.id).await,
     }
 }
 

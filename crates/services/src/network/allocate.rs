@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use compute::instance::Instance;
-use compute::ports::{self, Result};
+use compute::ports::{self, Refusal, Result};
 use compute::request::{BuildRequest, NetworkRequest, NetworkRequests};
 use configdrive::network::NetworkInfo;
 use openstack::Caller;
@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use super::choice::{self, Pick, Slot};
 use super::failure::{failed, of_creation, of_update, refused};
 use super::{
-    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, records, release,
-    slots, user,
+    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, release, slots,
+    user,
 };
 
 /// Allocates, and on a failure takes back everything that this try and earlier ones made.
@@ -59,7 +59,7 @@ impl Allocation<'_> {
     async fn run(&self) -> Result<NetworkInfo> {
         if self.instance.project_id.is_empty() {
             let text = format!("Invalid input received: empty project id for instance {}", self.instance.id);
-            return Err(refused("InvalidInput", text));
+            return Err(refused(Refusal::Invalid, text));
         }
         let existing = self.net.ports_of(&self.own, self.instance.id).await?;
         let slots = self.slots(&existing).await?;
@@ -84,17 +84,13 @@ impl Allocation<'_> {
             };
             ports.push(port);
         }
-        let (conductor, context) = (&self.net.0.conductor, &self.request.context);
-        let recorded = if resumed {
-            records::recorded(conductor, context, self.instance).await?
-        } else {
-            BTreeSet::new()
-        };
+        let (ledger, context, id) = (&self.net.0.ledger, &self.request.context, self.instance.id);
+        let recorded = if resumed { ledger.recorded(context, id).await? } else { BTreeSet::new() };
         let mut bound = Vec::with_capacity(ports.len());
         for (slot, port) in slots.iter().zip(ports) {
             let port = self.bind(slot, port).await?;
             if !recorded.contains(&port.id) {
-                records::record(conductor, context, self.instance, &port, slot.tag.as_deref()).await?;
+                ledger.record(context, id, &port, slot.tag.as_deref()).await?;
             }
             bound.push(port);
         }
@@ -136,7 +132,7 @@ impl Allocation<'_> {
         }
         self.net.client().port(&self.own, id, &[]).await.map_err(|error| {
             if error.is_not_found() {
-                refused("PortNotFound", format!("Port id {id} could not be found."))
+                refused(Refusal::PortNotFound, format!("Port id {id} could not be found."))
             } else {
                 failed(&format!("Failed to access port {id}"), &error)
             }
@@ -172,7 +168,7 @@ impl Allocation<'_> {
         made.map_err(|error| {
             if error.is_not_found() || error.is_conflict() {
                 let text = format!("Unable to automatically allocate a network for project {project}");
-                refused("UnableToAutoAllocateNetwork", text)
+                refused(Refusal::NoAutomaticNetwork, text)
             } else {
                 failed("a network cannot be allocated automatically", &error)
             }
@@ -212,7 +208,7 @@ impl Allocation<'_> {
         if self.resource_groups(&port).await?.is_some() {
             // Nothing was booked for it when the node was chosen.
             return Err(refused(
-                "NetworksWithQoSPolicyNotSupported",
+                Refusal::QosPolicy,
                 format!(
                     "Using networks with QoS policy is not supported for instance {}. (Network ID is {})",
                     self.instance.id, slot.network.id
@@ -252,7 +248,7 @@ impl Allocation<'_> {
                 if error.is_bad_request() {
                     let text =
                         format!("Invalid input received: Instance hostname {name} is not a valid DNS name");
-                    refused("InvalidInput", text)
+                    refused(Refusal::Invalid, text)
                 } else {
                     of_update(&port.id, &error)
                 }
@@ -274,7 +270,7 @@ impl Allocation<'_> {
                     "Port update failed for port {}: no resource provider was chosen for its resource request {key}",
                     port.id
                 );
-                refused("PortUpdateFailed", text)
+                refused(Refusal::PortResourcesMissing, text)
             })
         };
         let allocation = match groups {

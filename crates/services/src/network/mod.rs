@@ -13,9 +13,11 @@ mod choice;
 mod failure;
 mod gather;
 mod groups;
-mod records;
+mod ledger;
 mod release;
 mod slots;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod vif;
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::Instance;
-use compute::ports;
+use compute::ports::{self, Refusal};
 use compute::request::BuildRequest;
 use configdrive::network::{NetworkInfo, Vif};
 use driver::InstanceId;
@@ -35,9 +37,9 @@ use openstack::neutron::{Client, NetworkFilter, Port, PortFilter};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::conductor::Conductor;
 use cached::Cached;
 use failure::{failed, refused};
+pub use ledger::PortLedger;
 use vif::Physical;
 
 /// Extension: ports have names in DNS.
@@ -73,19 +75,20 @@ pub struct Networks(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    conductor: Conductor,
+    ledger: Arc<dyn PortLedger>,
     options: Options,
     extensions: Cached<(), BTreeSet<String>>,
     physical: Cached<String, Physical>,
 }
 
 impl Networks {
-    /// Neutron through this client, which sends the service's own credentials where a call brings no user's.
-    pub fn new(client: Client, conductor: Conductor, options: Options) -> Self {
+    /// Neutron through this client, which sends the service's own credentials where a call brings no user's. What is known of
+    /// the instances' ports is written into `ledger`.
+    pub fn new(client: Client, ledger: Arc<dyn PortLedger>, options: Options) -> Self {
         let life = options.extension_sync;
         Self(Arc::new(Inner {
             client,
-            conductor,
+            ledger,
             options,
             extensions: Cached::new(life),
             physical: Cached::new(life),
@@ -122,7 +125,7 @@ fn user(context: &RequestContext) -> ports::Result<Caller> {
     match &context.auth_token {
         Some(token) => Ok(Caller { user_token: Some(token.clone()), ..own(context) }),
         None if context.is_admin => Ok(own(context)),
-        None => Err(refused("Unauthorized", "Not authorized.")),
+        None => Err(refused(Refusal::Unauthenticated, "Not authorized.")),
     }
 }
 

@@ -1,6 +1,6 @@
-//! A Cinder and a conductor in process, for tests.
+//! A Cinder in process and the disks' records, for tests.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -9,25 +9,31 @@ use axum::{Json, Router};
 use compute::ports::Volumes as _;
 use driver::NodeId;
 use openstack::{Adapter, AdapterOptions, Auth, RetryOptions, Service, Session, SessionOptions};
-use oslo::rpc::{CallError, Target};
+use serde_json::json;
 
 use super::*;
-use crate::conductor::Rpc;
-use crate::instances::testing;
+use crate::testing;
 
 pub const VOLUME: Uuid = Uuid::from_u128(0xa);
 
-/// Cinder's volumes and attachments, and Nova's records of the disks.
+/// What is recorded of a disk.
+#[derive(Clone)]
+pub struct Record {
+    pub device: BlockDevice,
+    pub connection: Option<Value>,
+}
+
+/// Cinder's volumes and attachments, and the control plane's records of the disks.
 #[derive(Default)]
 pub struct World {
     pub volumes: Vec<Value>,
     pub attachments: Vec<Value>,
-    pub records: Vec<Value>,
+    pub records: Vec<Record>,
     /// Completing an attachment fails so.
     pub refuses: Option<u16>,
     /// Cinder does what this call asks, and its answer is lost.
     pub lost: Option<&'static str>,
-    /// Nova's records cannot be written.
+    /// The records cannot be written.
     pub unwritable: bool,
     /// Cinder does not list attachments.
     pub hidden: bool,
@@ -157,45 +163,44 @@ fn carry_out(
 }
 
 #[async_trait]
-impl Rpc for Shared {
-    async fn call(
-        &self,
-        _: &RequestContext,
-        _: &Target,
-        _: &str,
-        args: Map<String, Value>,
-        _: Duration,
-    ) -> Result<Value, CallError> {
-        let mut world = self.world();
-        match args["objmethod"].as_str().unwrap() {
-            "save" if world.unwritable => crate::conductor::testing::raised("DBError"),
-            "save" => {
-                let change = &args["objinst"];
-                let id = &change["nova_object.data"]["id"];
-                let record =
-                    world.records.iter_mut().find(|record| record["nova_object.data"]["id"] == *id).unwrap();
-                for field in change["nova_object.changes"].as_array().unwrap() {
-                    let field = field.as_str().unwrap();
-                    record["nova_object.data"][field] = change["nova_object.data"][field].clone();
-                }
-                Ok(json!([{"obj_what_changed": []}, null]))
-            }
-            "get_by_instance_uuid" => Ok(json!({"nova_object.name": "BlockDeviceMappingList",
-                "nova_object.namespace": "nova", "nova_object.version": "1.18",
-                "nova_object.data": {"objects": world.records}})),
-            other => panic!("{other}"),
-        }
+impl DiskLedger for Shared {
+    async fn disks(&self, _: &RequestContext, _: &Instance) -> Result<Vec<BlockDevice>> {
+        Ok(self.world().records.iter().map(|record| record.device.clone()).collect())
     }
 
-    async fn cast(
+    async fn save_disk(
         &self,
         _: &RequestContext,
-        _: &Target,
-        _: &str,
-        _: Map<String, Value>,
-        _: Duration,
-    ) -> Result<(), CallError> {
-        panic!()
+        device: &mut BlockDevice,
+        change: DiskChange,
+    ) -> Result<()> {
+        let id = |text: &String| text.parse().ok();
+        let DiskChange { volume_id, attachment_id, connection, volume_size } = change;
+        device.volume_id = volume_id.as_ref().and_then(id).or(device.volume_id);
+        device.attachment_id = attachment_id.as_ref().and_then(id).or(device.attachment_id);
+        device.volume_size = volume_size.or(device.volume_size);
+        let mut world = self.world();
+        if world.unwritable {
+            return Err(ports::Error::Broken("the disks cannot be written".to_owned()));
+        }
+        let record = world.records.iter_mut().find(|record| record.device.id == device.id).unwrap();
+        record.device = device.clone();
+        record.connection = connection.or(record.connection.take());
+        Ok(())
+    }
+}
+
+/// A disk on a volume that is made of this.
+pub fn made_of(source: &str) -> BlockDevice {
+    BlockDevice {
+        source: source.to_owned(),
+        destination: "volume".to_owned(),
+        boot_index: Some(0),
+        image_id: (source == "image").then(|| "i".to_owned()),
+        snapshot_id: (source == "snapshot").then(|| "s".to_owned()),
+        volume_size: Some(5),
+        delete_on_termination: true,
+        ..BlockDevice::default()
     }
 }
 
@@ -210,29 +215,31 @@ pub struct Lab {
 
 impl Lab {
     /// Adds a disk, as the request brings it.
-    pub fn disk(&self, fields: &Value) -> BlockDevice {
+    pub fn disk(&self, disk: BlockDevice) -> BlockDevice {
         let mut world = self.shared.world();
         let number = world.records.len() + 1;
-        let mut data = json!({"id": number, "uuid": Uuid::from_u128(number as u128), "destination_type": "volume",
-            "device_name": format!("/dev/sd{number}"), "boot_index": 0, "volume_size": null,
-            "delete_on_termination": true, "no_device": false});
-        for (name, value) in fields.as_object().unwrap() {
-            data[name] = value.clone();
-        }
-        let record = json!({"nova_object.name": "BlockDeviceMapping", "nova_object.namespace": "nova",
-            "nova_object.version": "1.20", "nova_object.data": data});
-        world.records.push(record.clone());
-        parse::block_device(Object::from_value(record).unwrap())
+        let device = BlockDevice {
+            id: Uuid::from_u128(number as u128),
+            device_name: Some(format!("/dev/sd{number}")),
+            ..disk
+        };
+        world.records.push(Record { device: device.clone(), connection: None });
+        device
     }
 
-    /// A disk on a volume that Nova reserved.
+    /// A disk on a volume that the control plane reserved.
     pub fn reserved(&self) -> BlockDevice {
         let attachment = Uuid::from_u128(0xaa);
         let mut world = self.shared.world();
         world.volumes.push(json!({"id": VOLUME, "status": "reserved", "size": 7}));
         world.attachments.push(json!({"id": attachment, "status": "reserved", "volume_id": VOLUME}));
         drop(world);
-        self.disk(&json!({"source_type": "volume", "volume_id": VOLUME, "attachment_id": attachment}))
+        self.disk(BlockDevice {
+            volume_id: Some(VOLUME),
+            attachment_id: Some(attachment),
+            volume_size: None,
+            ..made_of("volume")
+        })
     }
 
     pub async fn attach(&self, devices: &mut [BlockDevice]) -> Result<Vec<NewVolumeTarget>> {
@@ -242,8 +249,9 @@ impl Lab {
             .await
     }
 
-    pub fn saved(&self, field: &str) -> Value {
-        self.shared.world().records[0]["nova_object.data"][field].clone()
+    /// What is recorded of the first disk.
+    pub fn recorded(&self) -> Record {
+        self.shared.world().records[0].clone()
     }
 }
 
@@ -262,14 +270,13 @@ pub async fn lab(options: Options) -> Lab {
             ..AdapterOptions::at(address)
         },
     );
-    let conductor = Conductor::new(Arc::new(shared.clone()), crate::conductor::Options::default());
     let mut instance = testing::instance();
     instance.node = Some(NodeId(Uuid::from_u128(1)));
     let mut context = RequestContext::admin();
     context.auth_token = Some("user".into());
     let cancel = CancellationToken::new();
     Lab {
-        volumes: Volumes::new(Client::new(adapter), conductor, options),
+        volumes: Volumes::new(Client::new(adapter), Arc::new(shared.clone()), options),
         shared,
         instance,
         context,

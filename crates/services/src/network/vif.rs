@@ -1,6 +1,6 @@
 //! One VIF of the network information, as Nova builds it from Neutron's documents (`neutron.py` `_build_vif_model`). Pure.
 
-use compute::ports::Result;
+use compute::ports::{Refusal, Result};
 use configdrive::network::{FixedIp, Ip, Network, Route, Subnet, Vif};
 use openstack::neutron::{self, FloatingIp, Port, ProviderNetwork};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ impl Physical {
     /// The error of a network of segments without a physical network.
     pub fn missing<T>(network: &str) -> Result<T> {
         Err(refused(
-            "NovaException",
+            Refusal::Other,
             format!("None of the segments of network {network} provides a physical_network"),
         ))
     }

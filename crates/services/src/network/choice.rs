@@ -1,7 +1,7 @@
 //! Which networks an instance gets, and whether it may have them. Pure.
 
 use compute::instance::Instance;
-use compute::ports::Result;
+use compute::ports::{Refusal, Result};
 use compute::request::{NetworkRequest, NetworkRequests};
 use openstack::neutron::{Network, Port};
 use uuid::Uuid;
@@ -46,12 +46,12 @@ pub fn pick(requests: &NetworkRequests, mut candidates: Vec<Network>, project: &
     match (candidates.pop(), candidates.is_empty()) {
         (Some(only), true) => Ok(Pick::This(only)),
         (Some(_), false) => Err(refused(
-            "NetworkAmbiguous",
+            Refusal::NetworkAmbiguous,
             "Multiple possible networks found, use a Network ID to be more specific.",
         )),
         (None, _) if *requests == NetworkRequests::Auto => Ok(Pick::Automatic),
         (None, _) if named => Err(refused(
-            "InterfaceAttachFailedNoNetwork",
+            Refusal::NoNetwork,
             format!("No specific network was requested and none are available for project '{project}'."),
         )),
         (None, _) => Ok(Pick::Nothing),
@@ -76,8 +76,9 @@ pub fn slots(requests: &[NetworkRequest], given: &[Port], networks: &[Network]) 
     named
         .map(|(request, id)| {
             let network = networks.iter().find(|network| network.id == id);
-            let network = network
-                .ok_or_else(|| refused("NetworkNotFound", format!("Network {id} could not be found.")))?;
+            let network = network.ok_or_else(|| {
+                refused(Refusal::NetworkNotFound, format!("Network {id} could not be found."))
+            })?;
             Ok(Slot {
                 network: network.clone(),
                 given: given_port(request, given).cloned(),
@@ -103,15 +104,15 @@ fn network_of(request: &NetworkRequest, given: &[Port]) -> Option<String> {
 pub fn check_port(port: &Port, instance: &Instance) -> Result<()> {
     let (id, own) = (&port.id, instance.id.to_string());
     if port.tenant_id != instance.project_id {
-        return Err(refused("PortNotUsable", format!("Port {id} not usable for instance {own}.")));
+        return Err(refused(Refusal::PortNotUsable, format!("Port {id} not usable for instance {own}.")));
     }
     if !port.device_id.is_empty() && port.device_id != own {
-        return Err(refused("PortInUse", format!("Port {id} is still in use.")));
+        return Err(refused(Refusal::PortInUse, format!("Port {id} is still in use.")));
     }
     if let Some(name) = port.dns_name.as_deref().filter(|name| !name.is_empty() && *name != instance.hostname)
     {
         return Err(refused(
-            "PortNotUsableDNS",
+            Refusal::PortNameDiffers,
             format!(
                 "Port {id} not usable for instance {own}. Value {name} assigned to dns_name attribute does not match \
                  instance's hostname {}",
@@ -127,7 +128,7 @@ pub fn check_port(port: &Port, instance: &Instance) -> Result<()> {
 pub fn check_binding(port: &Port) -> Result<()> {
     if port.vif_type.as_deref() == Some("binding_failed") {
         return Err(refused(
-            "PortBindingFailed",
+            Refusal::PortBindingFailed,
             format!("Binding failed for port {}, please check neutron logs for more information.", port.id),
         ));
     }
@@ -139,7 +140,7 @@ pub fn check_binding(port: &Port) -> Result<()> {
 pub fn check_external(networks: &[Network], is_admin: bool) -> Result<()> {
     match networks.iter().find(|network| network.external && !network.shared) {
         Some(network) if !is_admin => Err(refused(
-            "ExternalNetworkAttachForbidden",
+            Refusal::ExternalNetwork,
             format!("It is not allowed to create an interface on external network {}", network.id),
         )),
         _ => Ok(()),
@@ -151,7 +152,7 @@ pub fn check_security(network: &Network, groups_wanted: bool) -> Result<()> {
     let filtered = network.port_security_enabled.unwrap_or(true);
     if (filtered && network.subnets.is_empty()) || (!filtered && groups_wanted) {
         return Err(refused(
-            "SecurityGroupCannotBeApplied",
+            Refusal::SecurityGroupNotApplicable,
             "Network requires port_security_enabled and subnet associated in order to apply security groups.",
         ));
     }
@@ -163,7 +164,7 @@ mod tests {
     use compute::ports;
 
     use super::*;
-    use crate::instances::testing;
+    use crate::testing;
 
     fn network(id: u128) -> Network {
         Network { id: Uuid::from_u128(id).to_string(), subnets: vec!["s".into()], ..Network::default() }
@@ -177,9 +178,9 @@ mod tests {
         }
     }
 
-    fn class<T: std::fmt::Debug>(result: Result<T>) -> String {
+    fn why<T: std::fmt::Debug>(result: Result<T>) -> Refusal {
         match result.unwrap_err() {
-            ports::Error::Refused { class, .. } => class,
+            ports::Error::Refused { why, .. } => why,
             other => panic!("{other:?}"),
         }
     }
@@ -189,7 +190,7 @@ mod tests {
         let default = NetworkRequests::Default;
         assert_eq!(pick(&default, vec![], "p").unwrap(), Pick::Nothing);
         assert_eq!(pick(&default, vec![network(1)], "p").unwrap(), Pick::This(network(1)));
-        assert_eq!(class(pick(&default, vec![network(1), network(2)], "p")), "NetworkAmbiguous");
+        assert_eq!(why(pick(&default, vec![network(1), network(2)], "p")), Refusal::NetworkAmbiguous);
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
         assert!(is_open(&open) && is_open(&NetworkRequests::Auto) && is_open(&NetworkRequests::Default));
         assert!(!is_open(&NetworkRequests::These(vec![request(None, Some(1))])));
         assert!(!is_open(&NetworkRequests::None));
-        assert_eq!(class(pick(&open, vec![], "p")), "InterfaceAttachFailedNoNetwork");
+        assert_eq!(why(pick(&open, vec![], "p")), Refusal::NoNetwork);
         assert_eq!(pick(&NetworkRequests::Auto, vec![], "p").unwrap(), Pick::Automatic);
     }
 
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn a_network_that_the_user_cannot_see_is_not_left_out() {
         let requests = [request(Some(1), None), request(Some(2), None)];
-        assert_eq!(class(slots(&requests, &[], &[network(1)])), "NetworkNotFound");
+        assert_eq!(why(slots(&requests, &[], &[network(1)])), Refusal::NetworkNotFound);
     }
 
     #[test]
@@ -227,22 +228,19 @@ mod tests {
         check_port(&good, &instance).unwrap();
         check_port(&Port { device_id: instance.id.to_string(), ..good.clone() }, &instance).unwrap();
         for (port, expected) in [
-            (Port { tenant_id: "other".into(), ..good.clone() }, "PortNotUsable"),
-            (Port { device_id: "other".into(), ..good.clone() }, "PortInUse"),
-            (Port { dns_name: Some("other".into()), ..good.clone() }, "PortNotUsableDNS"),
-            (Port { vif_type: Some("binding_failed".into()), ..good.clone() }, "PortBindingFailed"),
+            (Port { tenant_id: "other".into(), ..good.clone() }, Refusal::PortNotUsable),
+            (Port { device_id: "other".into(), ..good.clone() }, Refusal::PortInUse),
+            (Port { dns_name: Some("other".into()), ..good.clone() }, Refusal::PortNameDiffers),
+            (Port { vif_type: Some("binding_failed".into()), ..good.clone() }, Refusal::PortBindingFailed),
         ] {
-            assert_eq!(class(check_port(&port, &instance)), expected);
+            assert_eq!(why(check_port(&port, &instance)), expected);
         }
     }
 
     #[test]
     fn an_external_network_is_for_administrators_unless_it_is_shared() {
         let external = Network { external: true, ..network(1) };
-        assert_eq!(
-            class(check_external(std::slice::from_ref(&external), false)),
-            "ExternalNetworkAttachForbidden"
-        );
+        assert_eq!(why(check_external(std::slice::from_ref(&external), false)), Refusal::ExternalNetwork);
         check_external(std::slice::from_ref(&external), true).unwrap();
         check_external(&[Network { shared: true, ..external }], false).unwrap();
     }
@@ -251,9 +249,9 @@ mod tests {
     fn groups_need_a_subnet_and_a_network_that_filters() {
         check_security(&network(1), true).unwrap();
         let bare = Network { subnets: vec![], ..network(1) };
-        assert_eq!(class(check_security(&bare, false)), "SecurityGroupCannotBeApplied");
+        assert_eq!(why(check_security(&bare, false)), Refusal::SecurityGroupNotApplicable);
         let open = Network { port_security_enabled: Some(false), ..bare };
         check_security(&open, false).unwrap();
-        assert_eq!(class(check_security(&open, true)), "SecurityGroupCannotBeApplied");
+        assert_eq!(why(check_security(&open, true)), Refusal::SecurityGroupNotApplicable);
     }
 }

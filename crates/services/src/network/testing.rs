@@ -1,6 +1,5 @@
-//! A small Neutron over HTTP, and a conductor that keeps the rows of ports.
+//! A small Neutron over HTTP, and a ledger that keeps the entries of ports.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -9,13 +8,11 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions};
-use oslo::rpc::{CallError, Failure, Target};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::super::*;
-use crate::conductor::Rpc;
-use crate::instances::testing;
+use super::*;
+use crate::testing;
 
 pub const NET: &str = "5058945c-91c2-42a7-aa3c-a8f779852e7d";
 pub const SUBNET: &str = "7090745b-0fef-4c69-a304-f623269ffda3";
@@ -41,13 +38,13 @@ impl Neutron {
     }
 }
 
-/// A row: the port's id and its tag.
+/// An entry: the port's id and its tag.
 pub type Row = (String, Option<String>);
 
 pub struct Lab {
     pub networks: Networks,
     state: Arc<Shared>,
-    conductor: Arc<Rows>,
+    ledger: Arc<Rows>,
 }
 
 #[derive(Default)]
@@ -71,13 +68,8 @@ impl Lab {
     }
 
     pub fn rows(&self) -> Vec<Row> {
-        let rows = self.conductor.rows.lock().unwrap();
+        let rows = self.ledger.0.lock().unwrap();
         rows.iter().map(|(_, port, tag)| (port.clone(), tag.clone())).collect()
-    }
-
-    /// The next answer of the conductor does not arrive.
-    pub fn lose_an_answer(&self) {
-        self.conductor.loses.store(true, Ordering::Relaxed);
     }
 }
 
@@ -93,14 +85,9 @@ pub async fn lab() -> Lab {
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let session = Session::new(SessionOptions::new(Auth::None { endpoint: None })).unwrap();
     let adapter = Adapter::new(session, Service::Network, AdapterOptions::at(address));
-    let conductor = Arc::new(Rows::default());
-    let rpc: Arc<dyn Rpc> = conductor.clone();
-    let networks = Networks::new(
-        Client::new(adapter),
-        Conductor::new(rpc, crate::conductor::Options::default()),
-        Options::default(),
-    );
-    Lab { networks, state, conductor }
+    let ledger = Arc::new(Rows::default());
+    let networks = Networks::new(Client::new(adapter), ledger.clone(), Options::default());
+    Lab { networks, state, ledger }
 }
 
 fn refuse(status: u16, kind: &str) -> Response {
@@ -234,71 +221,32 @@ fn select(list: &[Value], query: &[(String, String)]) -> Vec<Value> {
     list.iter().filter(|document| fits(document)).cloned().collect()
 }
 
-/// Instance, port and tag of each row.
+/// Instance, port and tag of each entry.
 #[derive(Default)]
-struct Rows {
-    rows: Mutex<Vec<(String, String, Option<String>)>>,
-    loses: AtomicBool,
-}
+struct Rows(Mutex<Vec<(InstanceId, String, Option<String>)>>);
 
 #[async_trait]
-impl Rpc for Rows {
-    async fn call(
-        &self,
-        _: &RequestContext,
-        _: &Target,
-        _: &str,
-        args: Map<String, Value>,
-        _: Duration,
-    ) -> Result<Value, CallError> {
-        let mut rows = self.rows.lock().unwrap();
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        match args["objmethod"].as_str().unwrap() {
-            "create" => {
-                let row = &args["objinst"]["nova_object.data"];
-                let (instance, port) = (text(&row["instance_uuid"]).unwrap(), text(&row["uuid"]).unwrap());
-                assert!(row["address"].as_str().unwrap().ends_with(&port));
-                if rows.iter().any(|(_, known, _)| *known == port) {
-                    let message = "Virtual Interface creation failed";
-                    let failure = Failure::nova("VirtualInterfaceCreateException", message, Map::new());
-                    return Err(CallError::Remote(failure));
-                }
-                rows.push((instance, port, text(&row["tag"])));
-                if self.loses.swap(false, Ordering::Relaxed) {
-                    return Err(CallError::Timeout);
-                }
-                Ok(json!([{"obj_what_changed": []}, null]))
-            }
-            "get_by_instance_uuid" => {
-                let instance = args["args"][0].as_str().unwrap();
-                let objects: Vec<Value> = rows
-                    .iter()
-                    .filter(|(of, ..)| of == instance)
-                    .map(|(_, port, _)| {
-                        json!({"nova_object.name": "VirtualInterface", "nova_object.namespace": "nova",
-                            "nova_object.version": "1.3", "nova_object.data": {"uuid": port}})
-                    })
-                    .collect();
-                Ok(json!({"nova_object.name": "VirtualInterfaceList", "nova_object.namespace": "nova",
-                    "nova_object.version": "1.0", "nova_object.data": {"objects": objects}}))
-            }
-            "delete_by_instance_uuid" => {
-                let instance = args["args"][0].as_str().unwrap();
-                rows.retain(|(of, ..)| of != instance);
-                Ok(Value::Null)
-            }
-            other => panic!("{other}"),
-        }
+impl PortLedger for Rows {
+    async fn recorded(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<BTreeSet<String>> {
+        let rows = self.0.lock().unwrap();
+        Ok(rows.iter().filter(|(of, ..)| *of == instance).map(|(_, port, _)| port.clone()).collect())
     }
 
-    async fn cast(
+    async fn record(
         &self,
         _: &RequestContext,
-        _: &Target,
-        _: &str,
-        _: Map<String, Value>,
-        _: Duration,
-    ) -> Result<(), CallError> {
-        panic!()
+        instance: InstanceId,
+        port: &Port,
+        tag: Option<&str>,
+    ) -> ports::Result<()> {
+        let mut rows = self.0.lock().unwrap();
+        assert!(rows.iter().all(|(_, known, _)| *known != port.id), "{} has an entry", port.id);
+        rows.push((instance, port.id.clone(), tag.map(str::to_owned)));
+        Ok(())
+    }
+
+    async fn forget(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
+        self.0.lock().unwrap().retain(|(of, ..)| *of != instance);
+        Ok(())
     }
 }

@@ -1,13 +1,15 @@
-//! The port against a Cinder and a conductor in process.
+//! The port against a Cinder in process and the disks' records.
 
 use compute::ports::Volumes as _;
 
-use super::world::{VOLUME, World, lab, quick};
+use serde_json::json;
+
+use super::testing::{VOLUME, World, lab, made_of, quick};
 use super::*;
 
-fn text(error: &ports::Error) -> (&str, &str) {
+fn refusal(error: &ports::Error) -> (Refusal, &str) {
     match error {
-        ports::Error::Refused { class, message } => (class, message),
+        ports::Error::Refused { why, message } => (*why, message),
         other => panic!("{other:?}"),
     }
 }
@@ -25,15 +27,15 @@ async fn a_reserved_volume_is_connected_written_down_and_completed() {
     assert_eq!(world.attachments[0]["status"], "attached");
     assert_eq!(world.attachments[0]["connector"], json!({"initiator": "iqn", "mountpoint": "/dev/sd1"}));
     drop(world);
-    assert_eq!(lab.saved("volume_size"), 7);
-    let info: Value = serde_json::from_str(lab.saved("connection_info").as_str().unwrap()).unwrap();
+    assert_eq!(lab.recorded().device.volume_size, Some(7));
+    let info = lab.recorded().connection.unwrap();
     assert_eq!((&info["driver_volume_type"], &info["serial"]), (&json!("iscsi"), &json!(VOLUME)));
 }
 
 #[tokio::test]
 async fn a_volume_is_made_awaited_and_attached_and_a_second_try_makes_no_other() {
     let lab = quick().await;
-    let asked = lab.disk(&json!({"source_type": "image", "image_id": "i", "volume_size": 5}));
+    let asked = lab.disk(made_of("image"));
     let mut devices = [asked.clone()];
     let first = lab.attach(&mut devices).await.unwrap();
     assert!(devices[0].volume_id.is_some() && devices[0].attachment_id.is_some());
@@ -49,13 +51,13 @@ async fn a_volume_is_made_awaited_and_attached_and_a_second_try_makes_no_other()
 #[tokio::test]
 async fn a_try_that_was_killed_between_two_notes_is_gone_on_with() {
     let lab = quick().await;
-    let asked = lab.disk(&json!({"source_type": "blank", "volume_size": 5}));
+    let asked = lab.disk(made_of("blank"));
     lab.attach(&mut [asked.clone()]).await.unwrap();
     // The attachment was made, and the process ended before it was written down.
-    lab.shared.world().records[0]["nova_object.data"]["attachment_id"] = Value::Null;
+    lab.shared.world().records[0].device.attachment_id = None;
     lab.attach(&mut [asked]).await.unwrap();
     assert_eq!(lab.shared.world().attachments.len(), 1);
-    assert_eq!(lab.saved("attachment_id"), lab.shared.world().attachments[0]["id"]);
+    assert_eq!(json!(lab.recorded().device.attachment_id), lab.shared.world().attachments[0]["id"]);
 }
 
 #[tokio::test]
@@ -90,7 +92,7 @@ async fn an_answer_that_was_lost_is_settled_by_a_look() {
     for lost in ["POST attachments", "PUT attachments", "complete"] {
         let lab = quick().await;
         lab.shared.world().lost = Some(lost);
-        let mut devices = [lab.disk(&json!({"source_type": "blank", "volume_size": 5}))];
+        let mut devices = [lab.disk(made_of("blank"))];
         let targets = lab.attach(&mut devices).await.unwrap();
         assert_eq!(targets[0].properties["target_lun"], 1, "{lost}");
         let world = lab.shared.world();
@@ -104,8 +106,8 @@ async fn what_cannot_be_written_down_is_not_left_behind() {
     // The volume itself.
     let lab = quick().await;
     lab.shared.world().unwritable = true;
-    let kept = json!({"source_type": "blank", "volume_size": 1, "delete_on_termination": false});
-    lab.attach(&mut [lab.disk(&kept)]).await.unwrap_err();
+    let kept = BlockDevice { delete_on_termination: false, ..made_of("blank") };
+    lab.attach(&mut [lab.disk(kept)]).await.unwrap_err();
     assert_eq!(lab.shared.world().volumes.len(), 0);
     // Its attachment: known to the request that made it, and to Cinder.
     for is_known in [true, false] {
@@ -137,17 +139,15 @@ async fn a_volume_that_is_still_being_detached_is_deleted_afterwards() {
 async fn a_cancelled_build_does_not_wait_for_a_new_volume() {
     let lab = lab(Options { allocate_interval: Duration::from_hours(1), ..Options::default() }).await;
     lab.cancel.cancel();
-    let error =
-        lab.attach(&mut [lab.disk(&json!({"source_type": "blank", "volume_size": 1}))]).await.unwrap_err();
-    assert!(text(&error).1.ends_with("is not waited for any more"), "{error}");
+    let error = lab.attach(&mut [lab.disk(made_of("blank"))]).await.unwrap_err();
+    assert!(refusal(&error).1.ends_with("is not waited for any more"), "{error}");
 }
 
 #[tokio::test]
 async fn volumes_outside_the_boot_order_have_a_place_each() {
     let lab = quick().await;
-    let mut devices = [Some(-1), Some(0), None].map(|boot_index| {
-        lab.disk(&json!({"source_type": "blank", "volume_size": 1, "boot_index": boot_index}))
-    });
+    let mut devices =
+        [Some(-1), Some(0), None].map(|boot_index| lab.disk(BlockDevice { boot_index, ..made_of("blank") }));
     let targets = lab.attach(&mut devices).await.unwrap();
     let places: BTreeSet<_> = targets.iter().map(|target| target.boot_index).collect();
     assert_eq!(places, [0, 1, 2].map(Some).into());
@@ -159,15 +159,15 @@ async fn what_a_server_cannot_have_is_refused() {
     let mut devices = [lab.reserved()];
     lab.shared.world().volumes[0]["availability_zone"] = json!("elsewhere");
     let error = lab.attach(&mut devices).await.unwrap_err();
-    assert!(text(&error).1.contains("not in the same availability_zone"), "{error}");
+    assert!(refusal(&error).1.contains("not in the same availability_zone"), "{error}");
     lab.shared.world().volumes[0]["multiattach"] = json!(true);
     let error = lab.attach(&mut devices).await.unwrap_err();
-    assert!(text(&error).0 == "InvalidBDM" && text(&error).1.contains("'multiattach'"), "{error}");
+    assert!(refusal(&error).0 == Refusal::Disk && refusal(&error).1.contains("'multiattach'"), "{error}");
     lab.shared.world().attachments.clear();
     lab.shared.world().volumes[0]["status"] = json!("error");
-    let mut made = [lab.disk(&json!({"source_type": "snapshot", "snapshot_id": "s", "volume_id": VOLUME}))];
+    let mut made = [lab.disk(BlockDevice { volume_id: Some(VOLUME), ..made_of("snapshot") })];
     let error = lab.attach(&mut made).await.unwrap_err();
-    assert!(text(&error).1.ends_with("And its status is error."), "{error}");
+    assert!(refusal(&error).1.ends_with("And its status is error."), "{error}");
 }
 
 #[tokio::test]
@@ -183,9 +183,9 @@ async fn an_attachment_that_cannot_be_completed_is_deleted() {
 async fn a_detach_ends_attachments_and_deletes_what_goes_with_the_server() {
     let lab = quick().await;
     let asked = [
-        lab.disk(&json!({"source_type": "image", "image_id": "i", "volume_size": 5})),
-        lab.disk(&json!({"source_type": "blank", "volume_size": 1, "delete_on_termination": false})),
-        lab.disk(&json!({"source_type": "image", "destination_type": "local"})),
+        lab.disk(made_of("image")),
+        lab.disk(BlockDevice { delete_on_termination: false, ..made_of("blank") }),
+        lab.disk(BlockDevice { destination: "local".to_owned(), ..made_of("image") }),
     ];
     lab.attach(&mut asked.clone()).await.unwrap();
     lab.volumes.detach(&lab.context, &lab.instance, &asked, false).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_detach_says_that_cinder_was_away_and_does_the_rest() {
 #[tokio::test]
 async fn a_server_without_volumes_asks_nobody() {
     let lab = quick().await;
-    let mut devices = [lab.disk(&json!({"source_type": "image", "destination_type": "local"}))];
+    let mut devices = [lab.disk(BlockDevice { destination: "local".to_owned(), ..made_of("image") })];
     assert_eq!(lab.attach(&mut devices).await.unwrap().len(), 0);
     lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await.unwrap();
     assert_eq!(lab.shared.log().len(), 0);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Volumes, disk, failed, invalid, record};
+use super::{DiskChange, Volumes, disk, failed, invalid};
 
 /// Attaches the disks of one server.
 pub(super) struct Attaching<'a> {
@@ -52,13 +52,13 @@ impl Attaching<'_> {
         let updated = self.connect(&attachment.id, device).await.map_err(|error| failed(&error))?;
         let connection = disk::connection(updated, &volume_id)
             .ok_or_else(|| invalid(format!("Cinder does not say how to connect volume {volume_id}")))?;
-        let mut fields = Map::new();
-        fields.insert("connection_info".to_owned(), connection.document.to_string().into());
-        if record(device)?.int("volume_size").is_none() {
-            fields.insert("volume_size".to_owned(), volume.size.into());
-        }
+        let change = DiskChange {
+            connection: Some(connection.document.clone()),
+            volume_size: device.volume_size.is_none().then_some(volume.size),
+            ..DiskChange::default()
+        };
         // Before the volume is in use: a detach needs it.
-        self.port.save(self.context, device, fields).await?;
+        self.port.ledger.save_disk(self.context, device, change).await?;
         if let Err(error) = self.complete(&attachment.id).await {
             if let Err(error) = client.delete_attachment(&self.caller, &attachment.id).await {
                 tracing::warn!(volume = volume_id, %error, "the attachment could not be deleted");
@@ -112,12 +112,12 @@ impl Attaching<'_> {
 
     async fn create(&self, device: &mut BlockDevice) -> Result<String> {
         let zone = self.instance.availability_zone.as_deref().filter(|_| !self.port.options.cross_az_attach);
-        let new = disk::new_volume(device, &record(device)?, self.instance, zone);
+        let new = disk::new_volume(device, self.instance, zone);
         let made =
             self.port.client.create_volume(&self.caller, &new).await.map_err(|error| failed(&error))?;
         tracing::info!(volume = made.id, source = device.source, "volume created");
-        let fields = Map::from_iter([("volume_id".to_owned(), made.id.clone().into())]);
-        if let Err(error) = self.port.save(self.context, device, fields).await {
+        let change = DiskChange { volume_id: Some(made.id.clone()), ..DiskChange::default() };
+        if let Err(error) = self.port.ledger.save_disk(self.context, device, change).await {
             // Nobody would find it again.
             if let Err(error) = self.port.client.delete_volume(&self.caller, &made.id).await {
                 tracing::warn!(volume = made.id, %error, "the volume could not be deleted");
@@ -163,8 +163,8 @@ impl Attaching<'_> {
     }
 
     async fn write_down(&self, device: &mut BlockDevice, attachment: &str) -> Result<()> {
-        let fields = Map::from_iter([("attachment_id".to_owned(), attachment.into())]);
-        self.port.save(self.context, device, fields).await
+        let change = DiskChange { attachment_id: Some(attachment.to_owned()), ..DiskChange::default() };
+        self.port.ledger.save_disk(self.context, device, change).await
     }
 
     /// Waits until a new volume is there.
