@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::journal::{Announced, Ending, Left, Shown};
-use crate::manager::{End, Inner, Start, caller};
+use crate::manager::{End, Inner, Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::DeleteRequest;
 use crate::told;
@@ -179,14 +180,16 @@ impl Delete {
     /// asked for again.
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
-        let torn_down = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
+        let (caller, never) = (caller(context), CancellationToken::new());
+        let torn_down =
+            ports.driver.tear_down(run(&caller, self.instance.id, &never), self.instance.node).await;
         let brought = self.manager.brought_ports(self.instance.id);
         let networks = ports.networks.deallocate(context, &self.instance, &brought).await;
         let node = torn_down.map_err(|error| {
             if told::is_away(&error) {
                 Failure::Away(error.to_string())
             } else {
-                Failure::Failed(told::of_driver(error))
+                Failure::Failed(told::of_driver(&error))
             }
         })?;
         networks?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Build;
 use crate::instance::{InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
-use crate::manager::{Start, caller};
+use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::told;
@@ -73,17 +74,17 @@ impl Failure {
     pub(super) fn of_deployment(error: DriverError) -> Self {
         match error {
             DriverError::Cancelled => Self::deleting(),
-            DriverError::Rejected(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: told::of_driver(other), by_policy: false },
+            DriverError::NoNode(text) => Self::Abort(text),
+            other => Self::Reschedule { reason: told::of_driver(&other), by_policy: false },
         }
     }
 
     /// What a failure before the deployment means (in stock: what `_build_resources` raises).
     pub(super) fn of_preparation(error: DriverError) -> Self {
         match error {
-            DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
+            DriverError::AnotherNode(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(other))),
+            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(&other))),
         }
     }
 }
@@ -165,7 +166,9 @@ impl Build {
         // From here on Ironic works, for as long as it takes.
         self.permit = None;
         let (ports, context, node) = (self.manager.ports.clone(), self.request.context.clone(), self.node());
-        if let Err(error) = ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
+        // The build is over: no delete need wait for less than a free node.
+        let (caller, never) = (caller(&context), CancellationToken::new());
+        if let Err(error) = ports.driver.tear_down_on(run(&caller, self.instance.id, &never), node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
                 failure if told::is_away(&error) => self.rest(&failure, error.to_string()).await,

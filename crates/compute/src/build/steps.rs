@@ -9,7 +9,7 @@ use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Build, server};
 use crate::instance::{Expect, Home, InstanceUpdate, Power, TaskState, VmState};
-use crate::manager::{Start, caller};
+use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 
@@ -130,7 +130,7 @@ impl Build {
         let context = self.request.context.clone();
         let driver = self.manager.ports.driver.clone();
         driver
-            .attach_vifs(&caller(&context), self.instance.id, self.node(), &vifs)
+            .attach_vifs(run(&caller(&context), self.instance.id, &self.cancel), self.node(), &vifs)
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
@@ -152,7 +152,8 @@ impl Build {
 
     async fn reserve(&self) -> Result<(), Failure> {
         let (driver, context) = (&self.manager.ports.driver, &self.request.context);
-        let reserved = driver.reserve(&caller(context), self.node(), self.instance.id).await;
+        let caller = caller(context);
+        let reserved = driver.reserve(run(&caller, self.instance.id, &self.cancel), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -229,7 +230,7 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
+        let presented = Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         // The slot bounds work of ours; from here on Cinder works.
@@ -268,7 +269,8 @@ impl Build {
         let driver = self.manager.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
         self.permit = None;
-        let deployed = driver.deploy(&caller(&context), &deployment, &drive, &self.cancel).await;
+        let deployed =
+            driver.deploy(run(&caller(&context), self.instance.id, &self.cancel), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }
 

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use driver::{Driver, InstanceId};
+use driver::{Driver, InstanceId, Run, Unfollowed};
 use futures_util::FutureExt;
 use openstack::Caller;
 use oslo::context::RequestContext;
@@ -370,6 +370,11 @@ fn gauge(work: &Work, by: f64) {
         Work::Delete { .. } => "delete",
     };
     metrics::gauge!("bessemer_operations_in_flight", "operation" => name).increment(by);
+}
+
+/// What an operation of the driver's runs within.
+pub(crate) fn run<'a>(caller: &'a Caller, instance: InstanceId, cancel: &'a CancellationToken) -> Run<'a> {
+    Run { caller, instance, cancel, progress: &Unfollowed }
 }
 
 /// Whom a call to Ironic is made for: the service itself, in the name of the request.

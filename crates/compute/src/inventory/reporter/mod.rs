@@ -195,7 +195,7 @@ impl Reporter {
         let settled = loop {
             match self.0.driver.settled(&Caller::default(), node).await {
                 Ok(settled) => break settled,
-                Err(driver::Error::Remote(error)) if error.is_transient() => {
+                Err(driver::Error::Unreachable(error)) if error.is_transient() => {
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(_) => break None,
