@@ -6,10 +6,10 @@ mod reserve;
 mod teardown;
 mod vifs;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 pub(crate) use self::{deploy::Deploy, release::Release, reserve::Reserve, teardown::TearDown, vifs::Vifs};
-use crate::{Error, InstanceId, NodeId};
+use crate::{Error, InstanceId, NodeId, Sight};
 use openstack::{
     Caller,
     ironic::{Client, Node, ProvisionState},
@@ -21,37 +21,82 @@ use openstack::{
 pub(crate) struct Ironic {
     pub(crate) client: Client,
     pub(crate) caller: Caller,
+    pub(crate) sight: Arc<Sight>,
 }
 
 impl Ironic {
-    pub(crate) fn new(client: &Client, caller: &Caller) -> Self {
-        Self { client: client.clone(), caller: caller.as_own() }
+    pub(crate) fn new(client: &Client, caller: &Caller, sight: &Arc<Sight>) -> Self {
+        Self { client: client.clone(), caller: caller.as_own(), sight: sight.clone() }
     }
 
-    /// A node; `None` if there is no such node.
-    pub(crate) async fn node(&self, id: NodeId) -> Result<Option<Node>, openstack::Error> {
+    /// A node; `None` if it is proven gone.
+    pub(crate) async fn node(&self, id: NodeId) -> Result<Option<Node>, Unseen> {
         match self.client.node(&self.caller, id, &[]).await {
             Ok(node) => Ok(Some(node)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.is_not_found() => {
+                let is_gone = Box::pin(self.sight.is_gone(&self.client, &self.caller, id)).await?;
+                if is_gone { Ok(None) } else { Err(Unseen::Hidden(error.to_string())) }
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// The node that carries an instance.
+    /// That a look-up finds none of our nodes means something: Ironic shows them.
+    pub(crate) async fn sees_our_nodes(&self) -> Result<(), Unseen> {
+        if Box::pin(self.sight.is_clear(&self.client, &self.caller)).await? {
+            return Ok(());
+        }
+        Err(Unseen::Hidden("Ironic does not show the nodes that are ours".to_owned()))
+    }
+
+    /// The node that carries an instance. That none is found proves nothing where Ironic hides nodes.
     pub(crate) async fn node_of(&self, instance: InstanceId) -> Result<Option<Node>, openstack::Error> {
         self.client.node_by_instance(&self.caller, instance.0, &[]).await
     }
 
-    /// The VIFs attached to a node.
-    pub(crate) async fn vifs(&self, node: NodeId) -> Result<BTreeSet<String>, openstack::Error> {
-        Ok(self.client.vifs(&self.caller, node).await?.into_iter().collect())
+    /// The VIFs attached to a node; `None` if the node is proven gone.
+    pub(crate) async fn vifs(&self, node: NodeId) -> Result<Option<BTreeSet<String>>, Unseen> {
+        match self.client.vifs(&self.caller, node).await {
+            Ok(vifs) => Ok(Some(vifs.into_iter().collect())),
+            Err(error) if error.is_not_found() => match self.node(node).await? {
+                Some(_) => Err(error.into()),
+                None => Ok(None),
+            },
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Detaches a VIF; one that is not attached (400), or not there at all, is fine.
-    pub(crate) async fn detach_vif(&self, node: NodeId, vif: &str) -> Result<(), openstack::Error> {
+    /// Detaches a VIF; one that is not attached (400), or not there at all, is fine. Of a node that Ironic hides from us nothing
+    /// is known.
+    pub(crate) async fn detach_vif(&self, node: NodeId, vif: &str) -> Result<(), Setback> {
         match self.client.detach_vif(&self.caller, node, vif).await {
-            Err(error) if !error.is_bad_request() && !error.is_not_found() => Err(error),
-            _ => Ok(()),
+            Err(error) if error.is_bad_request() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(self.node(node).await.map(drop)?),
+            detached => Ok(detached?),
+        }
+    }
+}
+
+/// Why a look showed nothing.
+#[derive(Debug)]
+pub(crate) enum Unseen {
+    /// Ironic does not show what was looked for, and nothing proves that it is gone.
+    Hidden(String),
+    /// Ironic could not be asked, or refused.
+    Failed(openstack::Error),
+}
+
+impl From<openstack::Error> for Unseen {
+    fn from(error: openstack::Error) -> Self {
+        if error.is_not_found() { Self::Hidden(error.to_string()) } else { Self::Failed(error) }
+    }
+}
+
+impl From<Unseen> for Setback {
+    fn from(unseen: Unseen) -> Self {
+        match unseen {
+            Unseen::Hidden(text) => Self::Hidden(text),
+            Unseen::Failed(error) => error.into(),
         }
     }
 }
@@ -64,6 +109,8 @@ pub(crate) enum Setback {
     Busy(openstack::Error),
     /// Ironic is away, or its answer was lost: look again later, for as long as the driver's patience lasts.
     Away(Error),
+    /// Ironic does not show the node, and nothing proves that it is gone: look again later, for as long as it takes.
+    Hidden(String),
     /// Ironic is well and takes no more at once: line up, for as long as it takes.
     Full,
     /// Refused for good, as things were when we looked: look again once. If the same step is due still, that was the answer.
@@ -78,6 +125,7 @@ impl Setback {
         match self {
             Self::Busy(_) => "busy",
             Self::Away(_) => "away",
+            Self::Hidden(_) => "hidden",
             Self::Full => "full",
             Self::Refused(_) => "refused",
             Self::Over(_) => "over",
@@ -110,7 +158,12 @@ pub(crate) fn is_away(error: &openstack::Error) -> bool {
 /// Whether only an operator can help.
 pub(crate) fn needs_operator(error: &openstack::Error) -> bool {
     use openstack::Error as E;
-    error.is_unauthorized() || matches!(error, E::Endpoint { .. } | E::Decode { .. })
+    error.is_unauthorized() || is_denied(error) || matches!(error, E::Endpoint { .. } | E::Decode { .. })
+}
+
+/// Whether Ironic's policy denies it to our user (`HTTPForbidden`). A 403 of another text is about the node: it is protected.
+fn is_denied(error: &openstack::Error) -> bool {
+    error.status() == Some(403) && error.message().contains("Access was denied to the following resource")
 }
 
 /// Ironic answers 500 to a deployment or tear-down that fails its own checks (`InstanceDeployFailure` has no status of its
@@ -195,7 +248,8 @@ pub(crate) mod tests {
             (http(500, "Failed to validate deploy or power info for node x: no image"), "over"),
             (http(400, "The requested action \"deploy\" can not be performed"), "refused"),
             (http(404, "Node x could not be found."), "refused"),
-            (http(403, "protected"), "refused"),
+            (http(403, "Node x is protected and cannot be undeployed, rebuilt or deleted"), "refused"),
+            (http(403, "Access was denied to the following resource: baremetal:node:update"), "away"),
             (openstack::Error::Lost { service: "baremetal", message: String::new() }, "away"),
             (openstack::Error::Auth { status: 401, message: String::new() }, "away"),
             (openstack::Error::Endpoint { service: "baremetal", message: String::new() }, "away"),

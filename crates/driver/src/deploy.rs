@@ -19,7 +19,7 @@ use crate::{
 /// What deploying looks at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub node: Option<Node>,
     /// Its volume targets; need to be known only if the node is not deployed yet and [`may_have_targets`].
     pub targets: Vec<VolumeTarget>,

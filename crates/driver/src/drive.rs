@@ -13,7 +13,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::{
     Error, InstanceId, Next, Options,
-    act::{Setback, is_away, needs_operator},
+    act::{Setback, Unseen, is_away, needs_operator},
     gate::{self, Gate, Gates, Turn},
     watch::{Place, Watcher},
 };
@@ -37,10 +37,7 @@ pub(crate) trait Operation: Send {
     type Step: Named + Send;
 
     /// Looks. `fresh` is the node where the watcher has just seen it.
-    fn observe(
-        &mut self,
-        fresh: Option<Node>,
-    ) -> impl Future<Output = Result<Self::Seen, openstack::Error>> + Send;
+    fn observe(&mut self, fresh: Option<Node>) -> impl Future<Output = Result<Self::Seen, Unseen>> + Send;
 
     /// Decides, purely.
     fn decide(&self, seen: &Self::Seen) -> Next<Self::Step>;
@@ -83,16 +80,16 @@ impl Drive<'_> {
         self.run_in_span(operation).instrument(span).await
     }
 
-    /// Reads, again and again while Ironic is away.
+    /// Reads, again and again while Ironic is away or hides what is looked for.
     pub(crate) async fn read<T, F>(&self, mut look: impl FnMut() -> F) -> Result<T, Error>
     where
-        F: Future<Output = Result<T, openstack::Error>>,
+        F: Future<Output = Result<T, Unseen>>,
     {
         let mut limits = Limits::new(self.options, self.alarm, self.instance);
         loop {
             match self.unless_cancelled(look()).await? {
-                Err(error) if is_away(&error) => self.pause(limits.cannot_look(error)?).await?,
-                result => return Ok(result?),
+                Ok(found) => return Ok(found),
+                Err(unseen) => self.pause(limits.unseen(unseen)?).await?,
             }
         }
     }
@@ -110,14 +107,15 @@ impl Drive<'_> {
                 None => match self.unless_cancelled(Box::pin(operation.observe(fresh.take()))).await? {
                     Ok(seen) => {
                         limits.looking = None;
+                        limits.hidden = 0;
                         seen
                     }
-                    Err(error) if is_away(&error) => {
+                    Err(unseen) => {
+                        let pause = limits.unseen(unseen)?;
                         turn = None;
-                        self.pause(limits.cannot_look(error)?).await?;
+                        self.pause(pause).await?;
                         continue;
                     }
-                    Err(error) => return Err(error.into()),
                 },
             };
             if self.cancel.is_cancelled() {
@@ -225,6 +223,8 @@ struct Limits<'a> {
     spread: f32,
     /// Since when, and how often, we have failed to look.
     looking: Option<Outage>,
+    /// How often we have looked for a node that Ironic does not show.
+    hidden: u32,
     /// Since when, and how often, the present step has found Ironic away.
     acting: Option<Outage>,
     /// How often the present step has found the node busy.
@@ -244,7 +244,8 @@ struct Outage {
 impl<'a> Limits<'a> {
     fn new(options: &'a Options, alarm: &'a Alarm, instance: InstanceId) -> Self {
         let spread = 0.75 + f32::from(instance.0.as_bytes()[15]) / 510.0;
-        Self { options, alarm, spread, looking: None, acting: None, busy: 0, refused: None, deadline: None }
+        let (looking, acting, refused, deadline) = (None, None, None, None);
+        Self { options, alarm, spread, looking, hidden: 0, acting, busy: 0, refused, deadline }
     }
 
     /// The node is under way: the steps so far are over, however they went.
@@ -262,6 +263,31 @@ impl<'a> Limits<'a> {
     fn deadline(&mut self) -> Instant {
         let limit = self.options.lock_limit();
         *self.deadline.get_or_insert_with(|| Instant::now() + limit)
+    }
+
+    /// How long to pause after a look that showed nothing.
+    fn unseen(&mut self, unseen: Unseen) -> Result<Duration, Error> {
+        match unseen {
+            Unseen::Hidden(text) => Ok(self.hidden(&text)),
+            Unseen::Failed(error) if is_away(&error) => self.cannot_look(error),
+            Unseen::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// How long to pause while Ironic does not show the node. Why it is not taken for gone is said by [`crate::Sight`].
+    fn hidden(&mut self, text: &str) -> Duration {
+        // Ironic answers, and what was refused or limited before is no measure of a node that is not shown.
+        self.progress();
+        self.looking = None;
+        if self.hidden == 0 {
+            warn!(
+                answer = text,
+                "Ironic does not show the node; looking again until it does, or it is proven gone"
+            );
+        }
+        let pause = self.options.api_retry_interval * (1 << self.hidden.min(3));
+        self.hidden += 1;
+        pause.mul_f32(self.spread)
     }
 
     /// How long to pause after a failed look.
@@ -284,6 +310,7 @@ impl<'a> Limits<'a> {
                 self.progress();
                 Ok(gate::PAUSE)
             }
+            Setback::Hidden(text) => Ok(self.hidden(&text)),
             Setback::Over(error) => Err(error),
             Setback::Refused(error) => {
                 if self.refused.replace(step) == Some(step) {

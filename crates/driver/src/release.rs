@@ -11,7 +11,7 @@ use crate::{Failure, InstanceId, Next};
 /// What releasing looks at. Volume targets and VIFs need to be known only while the node is the instance's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub node: Option<Node>,
     /// Its volume targets, by Ironic's id.
     pub targets: BTreeSet<Uuid>,

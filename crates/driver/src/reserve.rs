@@ -9,7 +9,7 @@ use crate::{Failure, InstanceId, Next, NodeId};
 /// What reserving looks at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub node: Option<Node>,
 }
 

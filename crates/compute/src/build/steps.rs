@@ -225,7 +225,7 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
+        let presented = Box::pin(ports.driver.read(instance.id, self.node(), &cancel, presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         // The slot bounds work of ours; from here on Cinder works.

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Ironic, Setback, is_bad_image};
+use super::{Ironic, Setback, Unseen, is_bad_image};
 use crate::{
     ConfigDrive, Error, Next,
     deploy::{Seen, Step, Wanted, decide, may_have_targets},
@@ -53,7 +53,7 @@ impl Operation for Deploy<'_> {
     type Seen = Seen;
     type Step = Step;
 
-    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, Unseen> {
         let node = match fresh {
             Some(node) => Some(node),
             None => self.ironic.node(self.wanted.node).await?,
@@ -78,7 +78,7 @@ impl Operation for Deploy<'_> {
     }
 
     async fn act(&mut self, step: Step, mut seen: Seen) -> Result<Option<Seen>, Setback> {
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         match step {
             Step::Describe(patch) => {
                 seen.node = Some(client.patch_node(caller, self.wanted.node, &patch).await?);
@@ -167,7 +167,7 @@ impl Deploy<'_> {
         if self.cancel.is_cancelled() {
             return Err(Setback::Over(Error::Cancelled));
         }
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         let drive = self.built.as_ref().and_then(|built| built.0.as_ref());
         let put = client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive, None);
         put.await.map_err(|error| {

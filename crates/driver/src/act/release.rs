@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Ironic, Setback};
+use super::{Ironic, Setback, Unseen};
 use crate::{
     InstanceId, Next, NodeId,
     drive::{Named, Operation},
@@ -35,14 +35,14 @@ impl Named for Step {
 
 impl Release {
     /// What else must be known of a node that is to be released.
-    pub(crate) async fn look(&self, node: Option<Node>) -> Result<Seen, openstack::Error> {
+    pub(crate) async fn look(&self, node: Option<Node>) -> Result<Seen, Unseen> {
         let mut seen = Seen { node, targets: BTreeSet::new(), vifs: BTreeSet::new() };
         let bare = Seen { targets: BTreeSet::new(), ..seen.clone() };
         if let (Some(node), Next::Act(_)) = (&seen.node, decide(&bare, self.instance)) {
             let targets = self.ironic.client.volume_targets(&self.ironic.caller, node.uuid).await?;
             seen.targets = targets.into_iter().map(|target| target.uuid).collect();
             seen.targets.retain(|target| !self.refused.contains(target));
-            seen.vifs = self.ironic.vifs(node.uuid).await?;
+            seen.vifs = self.ironic.vifs(node.uuid).await?.unwrap_or_default();
         }
         Ok(seen)
     }
@@ -53,7 +53,7 @@ impl Operation for Release {
     type Seen = Seen;
     type Step = Step;
 
-    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, Unseen> {
         let node = match fresh {
             Some(node) => Some(node),
             None => self.ironic.node(self.node).await?,
@@ -66,7 +66,7 @@ impl Operation for Release {
     }
 
     async fn act(&mut self, step: Step, mut seen: Seen) -> Result<Option<Seen>, Setback> {
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         match step {
             Step::DeleteTarget(target) => {
                 match client.delete_volume_target(caller, target).await {

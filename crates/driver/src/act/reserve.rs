@@ -2,7 +2,7 @@
 
 use openstack::ironic::{Node, Patch};
 
-use super::{Ironic, Setback, is_elsewhere};
+use super::{Ironic, Setback, Unseen, is_elsewhere};
 use crate::{
     Error, Next,
     drive::{Named, Operation},
@@ -28,7 +28,7 @@ impl Operation for Reserve {
     type Seen = Seen;
     type Step = Step;
 
-    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, Unseen> {
         let node = match fresh {
             Some(node) => Some(node),
             None => self.ironic.node(self.wanted.node).await?,

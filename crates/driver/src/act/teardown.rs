@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use openstack::ironic::{Node, ProvisionState, ProvisionTarget};
 
-use super::{Ironic, Release, Setback};
+use super::{Ironic, Release, Setback, Unseen};
 use crate::{
     Error, InstanceId, Next, NodeId,
     drive::{Named, Operation},
@@ -68,22 +68,29 @@ impl TearDown {
         node.instance_uuid == Some(self.instance.0)
     }
 
-    async fn find(&mut self, fresh: Option<Node>) -> Result<Option<Node>, openstack::Error> {
-        let node = match (fresh, self.id) {
-            (Some(node), _) => Some(node),
-            (None, Some(id)) => self.ironic.node(id).await?,
-            (None, None) => None,
+    /// The node that carries the instance; `None` where none does. That takes proof: a node that Ironic may only hide is an error.
+    async fn find(&mut self, fresh: Option<Node>) -> Result<Option<Node>, Unseen> {
+        let named = match (fresh, self.id) {
+            (Some(node), _) => Ok(Some(node)),
+            (None, Some(id)) => self.ironic.node(id).await,
+            (None, None) => Ok(None),
         };
-        if let Some(node) = node.filter(|node| self.last.is_some() || self.carries(node)) {
-            return Ok(Some(node));
+        match &named {
+            Ok(Some(node)) if self.last.is_some() || self.carries(node) => return named,
+            Ok(_) | Err(Unseen::Hidden(_)) => {}
+            Err(Unseen::Failed(_)) => return named,
         }
-        if self.last.is_some() || !self.anywhere {
-            return Ok(None);
+        if self.last.is_none() && self.anywhere {
+            // No hint, or a wrong one.
+            if let Some(node) = self.ironic.node_of(self.instance).await? {
+                self.id = Some(node.uuid);
+                return Ok(Some(node));
+            }
+            if self.id.is_none() {
+                self.ironic.sees_our_nodes().await?;
+            }
         }
-        // No hint, or a wrong one.
-        let node = self.ironic.node_of(self.instance).await?;
-        self.id = node.as_ref().map(|node| node.uuid);
-        Ok(node)
+        named.map(|_| None)
     }
 
     fn release(&mut self, node: NodeId) -> Release {
@@ -97,7 +104,7 @@ impl Operation for TearDown {
     type Seen = Seen;
     type Step = Step;
 
-    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, Unseen> {
         let node = self.find(fresh).await?;
         if node.is_some() {
             self.last.clone_from(&node);
@@ -135,7 +142,7 @@ impl Operation for TearDown {
                 return Ok(Some(Seen { release: released, asked: self.asked, aborted: self.aborted }));
             }
         };
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         let put = client.set_provision_state(caller, node.uuid, target, None, None);
         put.await.map_err(|error| refusal(error, node))?;
         if target == ProvisionTarget::Abort {

@@ -2,7 +2,7 @@
 
 use openstack::ironic::Node;
 
-use super::{Ironic, Setback, is_attached, is_unattachable};
+use super::{Ironic, Setback, Unseen, is_attached, is_unattachable};
 use crate::{
     Error, Next, NodeId,
     drive::{Named, Operation},
@@ -30,7 +30,7 @@ impl Operation for Vifs {
     type Seen = Seen;
     type Step = Step;
 
-    async fn observe(&mut self, _fresh: Option<Node>) -> Result<Seen, openstack::Error> {
+    async fn observe(&mut self, _fresh: Option<Node>) -> Result<Seen, Unseen> {
         self.ironic.vifs(self.node).await
     }
 
@@ -54,12 +54,12 @@ impl Operation for Vifs {
                     }
                     Err(error) => return Err(error.into()),
                 }
-                seen.insert(vif.to_string());
+                seen.get_or_insert_default().insert(vif.to_string());
             }
             Step::Detach(vif) => {
                 let vif = vif.to_string();
                 self.ironic.detach_vif(self.node, &vif).await?;
-                seen.remove(&vif);
+                seen.get_or_insert_default().remove(&vif);
             }
         }
         Ok(Some(seen))
