@@ -12,6 +12,8 @@ pub(super) const BESSEMER: &[Opt] = &[
     Opt::new("metrics_port", Kind::Int { min: Some(0), max: Some(65535) }).default("9180"),
     // How many nodes' inventories are written to Placement and the conductor at once.
     Opt::int_from("parallel_updates", 1).default("8"),
+    // How many nodes may be missing from one list of Ironic's that is believed.
+    Opt::int_from("max_node_removals", 0).mutable(),
 ];
 
 pub(super) const IRONIC: &[Opt] = &[
