@@ -38,7 +38,8 @@ pub fn driver(config: &Config) -> driver::Options {
     driver::Options {
         api_max_retries: u32::try_from(group.int("api_max_retries")).unwrap_or_default(),
         api_retry_interval: group.seconds("api_retry_interval"),
-        patience: Some(config.group("bessemer").seconds("ironic_outage_timeout")).filter(|limit| !limit.is_zero()),
+        patience: Some(config.group("bessemer").seconds("ironic_outage_timeout"))
+            .filter(|limit| !limit.is_zero()),
     }
 }
 
@@ -66,9 +67,13 @@ pub fn providers(config: &Config) -> Result<ProviderConfig, String> {
 /// What of it may change while the service runs.
 pub fn scope(config: &Config) -> inventory::Scope {
     let refresh = config.group("compute").seconds("resource_provider_association_refresh");
+    let bessemer = config.group("bessemer");
     inventory::Scope {
         conductor_group: config.group("ironic").string("conductor_group"),
         audit_interval: Some(refresh).filter(|interval| !interval.is_zero()),
+        max_node_removals: bessemer
+            .optional_int("max_node_removals")
+            .and_then(|most| usize::try_from(most).ok()),
     }
 }
 
@@ -277,6 +282,16 @@ mod tests {
         assert_eq!(interval("report_interval = 0\n"), None);
         assert_eq!(interval(""), Some(Duration::from_secs(10)));
     }
+
+    #[test]
+    fn a_reload_takes_how_many_nodes_may_be_removed() {
+        let old = config("");
+        assert_eq!(scope(&old).max_node_removals, None);
+        let (next, changes) = old.mutated(&config("[bessemer]\nmax_node_removals = 57\n"));
+        assert_eq!(scope(&next).max_node_removals, Some(57));
+        assert!(changes.iter().all(|change| change.mutable));
+    }
+
     #[test]
     fn a_reload_takes_the_peers_and_leaves_the_shard_to_the_next_start() {
         let old = config("[ironic]\nconductor_group = a\npeer_list = h1\n");

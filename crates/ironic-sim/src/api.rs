@@ -154,7 +154,7 @@ pub(crate) fn dispatch(engine: &Engine, req: &Incoming) -> Answer {
         ["nodes"] => nodes::list(&cx, req.flag("detail") == Some(true)),
         ["nodes", "detail"] => nodes::list(&cx, true),
         ["nodes", ident, rest @ ..] => {
-            let Some(id) = cx.world.find(ident).map(|r| r.node.uuid) else {
+            let Some(id) = cx.world.find(ident).filter(|r| !r.node.hidden).map(|r| r.node.uuid) else {
                 return Err(Refusal::no_node(ident));
             };
             of_node(&mut cx, id, ident, rest)

@@ -40,6 +40,8 @@ pub struct Node {
     pub protected: bool,
     pub retired: bool,
     pub disable_power_off: bool,
+    /// Ironic's policy hides the node from the client: no list has it, and every request for it gets 404.
+    pub hidden: bool,
     /// Plain fields that change nothing in the simulator, as on the wire: interfaces, `extra`, `driver_info`, …
     pub other: Map<String, Value>,
     pub ports: Vec<Port>,
@@ -90,6 +92,7 @@ impl Node {
             protected: false,
             retired: false,
             disable_power_off: false,
+            hidden: false,
             other: Map::new(),
             ports: Vec::new(),
             port_groups: Vec::new(),

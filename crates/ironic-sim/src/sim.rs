@@ -259,6 +259,13 @@ impl Sim {
         self.engine.world().remove(id)
     }
 
+    /// Ironic's policy hides every node from the client, or shows them again: lists are empty, and a request for a node gets 404.
+    pub fn hide(&self, hidden: bool) {
+        for node in self.nodes() {
+            self.update(node.uuid, |node| node.hidden = hidden);
+        }
+    }
+
     /// Waits until the node satisfies the condition, and returns it then. Never returns for a node that goes away.
     pub async fn wait_for(&self, id: Uuid, condition: impl Fn(&Node) -> bool) -> Node {
         loop {

@@ -230,7 +230,8 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), presented)).await;
+        let presented =
+            Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         // The slot bounds work of ours; from here on Cinder works.

@@ -4,6 +4,7 @@
 
 mod claims;
 mod endings;
+mod hidden;
 mod reporting;
 mod restart;
 mod trouble;

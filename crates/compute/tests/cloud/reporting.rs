@@ -15,7 +15,7 @@ use crate::world::{HOST, Process, Trouble, World};
 pub struct Watched {
     pub world: Arc<World>,
     pub nodes: Vec<NodeId>,
-    reporter: Reporter,
+    pub reporter: Reporter,
     _state: tempfile::TempDir,
 }
 
@@ -37,6 +37,15 @@ impl Watched {
         self.world.sim.clear_requests();
         let outcome = self.reporter.look(&RequestContext::admin()).await.unwrap();
         (outcome.written, outcome.failed, outcome.removed)
+    }
+
+    /// So many looks, one after the other.
+    pub async fn looks(&self, count: usize) -> Vec<(usize, usize, usize)> {
+        let mut outcomes = Vec::new();
+        for _ in 0..count {
+            outcomes.push(self.look().await);
+        }
+        outcomes
     }
 
     /// The calls of the last look, to the control plane and to Ironic.
@@ -90,7 +99,7 @@ async fn a_node_that_went_away_leaves_nothing_and_one_that_returns_is_reported_a
     let watched = Watched::new(3).await;
     let (sim, node) = (&watched.world.sim, watched.nodes[0]);
     sim.remove(node.0);
-    assert_eq!(watched.look().await, (0, 0, 1));
+    assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
     assert!(!watched.world.tables().providers.contains_key(&node));
     let returned = NodeId(sim.enroll(1)[0]);
@@ -104,8 +113,7 @@ async fn a_removal_that_failed_halfway_is_ended_in_the_next_look() {
     let node = watched.nodes[0];
     watched.world.sim.remove(node.0);
     watched.world.trouble("destroy_record", Trouble::Unavailable);
-    assert_eq!(watched.look().await, (0, 1, 0));
-    assert_eq!(watched.look().await, (0, 0, 1));
+    assert_eq!(watched.looks(4).await, [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
 }
 

@@ -158,8 +158,8 @@ impl Placement for Fake {
         Err(ports::Error::Unavailable("not asked for here".into()))
     }
 
-    async fn remove(&self, _: NodeId, _: &[InstanceId]) -> ports::Result<()> {
-        Ok(())
+    async fn remove(&self, _: NodeId) -> ports::Result<bool> {
+        Ok(true)
     }
 
     async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {

@@ -41,6 +41,7 @@ impl Reporter {
         let ours: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
         inner.absent.warn(&inner.options.providers, |node| ours.contains(&node));
         self.audit(context, &ours, members, &mut audits).await?;
+        self.tell_what_is_ours();
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         let usage = usage_by_node(&instances);
         let free = self.free(&nodes);
@@ -53,6 +54,7 @@ impl Reporter {
         self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
         self.audit_claims(context, free, &mut audits).await;
         self.picture().keep_only(|node| ours.contains(&node));
+        self.tell_what_is_ours();
         self.show_states();
         if outcome.written + outcome.removed > 0 {
             inner.changed.notify_one();
@@ -74,8 +76,11 @@ impl Reporter {
         }
         let began = Instant::now();
         let found = match self.0.driver.node(&Caller::default(), node).await {
-            // The next look removes what is left of it.
-            Err(error) if error.is_not_found() => return Ok(()),
+            // The next looks remove what is left of it.
+            Err(error) if error.is_not_found() => {
+                let is_gone = self.0.driver.is_gone(&Caller::default(), node).await?;
+                return if is_gone { Ok(()) } else { Err(Error::Hidden(node)) };
+            }
             found => found?,
         };
         if found.instance_uuid.is_some_and(|uuid| occupant.is_none_or(|occupant| occupant.id.0 != uuid)) {
