@@ -44,7 +44,8 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), for `?fields=`.
+/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), and which allocation of Ironic's has it (API 1.52),
+/// for `?fields=`.
 pub const NODE_FIELDS: &[&str] = &[
     "uuid",
     "power_state",
@@ -55,6 +56,7 @@ pub const NODE_FIELDS: &[&str] = &[
     "maintenance",
     "properties",
     "instance_uuid",
+    "allocation_uuid",
     "traits",
     "resource_class",
 ];
@@ -70,6 +72,9 @@ pub struct Node {
     /// The instance it is reserved for or carries.
     #[serde(default)]
     pub instance_uuid: Option<Uuid>,
+    /// The allocation of Ironic's own API that has it (API 1.52).
+    #[serde(default)]
+    pub allocation_uuid: Option<Uuid>,
     /// Where it stands.
     #[serde(default)]
     pub provision_state: ProvisionState,
@@ -145,6 +150,7 @@ impl Node {
             uuid,
             name: None,
             instance_uuid: None,
+            allocation_uuid: None,
             provision_state: ProvisionState::NoState,
             target_provision_state: ProvisionState::NoState,
             power_state: PowerState::NoState,

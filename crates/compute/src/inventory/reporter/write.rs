@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{Error, Reporter};
 use crate::inventory::fingerprint::Fingerprint;
 use crate::inventory::picture::KnownRecord;
-use crate::inventory::{Usage, Wanted, wanted};
+use crate::inventory::{Holder, Usage, Wanted, wanted};
 use crate::ports;
 
 impl Reporter {
@@ -51,7 +51,7 @@ impl Reporter {
             return Ok(false);
         }
         let recorded = self.write_record(context, node, usage).await;
-        let provided = self.write_provider(node).await;
+        let provided = self.write_provider(node, Holder::of(node)).await;
         if let Err(error) = &recorded {
             tracing::error!(node = %id, %error, "the node's record could not be written");
         }
@@ -95,10 +95,23 @@ impl Reporter {
         Ok(true)
     }
 
-    async fn write_provider(&self, node: &Node) -> ports::Result<bool> {
+    /// The same for a node that somebody else has, as long as its record is ours: nobody may book it, and whoever has it keeps
+    /// the record.
+    pub(super) async fn write_held(&self, node: &Node, began: Instant) -> Result<bool, Error> {
+        if !self.picture().saw(node, began) {
+            return Ok(false);
+        }
+        let written = self.write_provider(node, Holder::Other).await;
+        if let Err(error) = &written {
+            tracing::error!(node = %node.uuid, %error, "the provider of a node that somebody else has could not be written");
+        }
+        written.map_err(Error::NotWritten)
+    }
+
+    async fn write_provider(&self, node: &Node, holder: Holder) -> ports::Result<bool> {
         let id = node.uuid;
         let disabled = self.0.disabled.load(Ordering::Relaxed);
-        let wanted = wanted::wanted(node, &self.0.options.rules, disabled)
+        let wanted = wanted::wanted(node, holder, &self.0.options.rules, disabled)
             .and_then(|wanted| self.0.options.providers.merge(wanted));
         let reason = wanted.as_ref().err().map(String::as_str);
         if self.picture().refuse(id, reason) {
