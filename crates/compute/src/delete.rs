@@ -10,12 +10,12 @@ use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::manager::{End, Inner, Start, caller};
-use crate::ports::{self, Event, Fault, Phase};
+use crate::ports::{self, Action, Event, Fault, Phase};
 use crate::request::DeleteRequest;
 use crate::told;
 
-/// The event that users see of a delete.
-const EVENT: &str = "compute_terminate_instance";
+/// What users see of a delete.
+const EVENT: Action = Action::Delete;
 
 /// One delete.
 pub(crate) struct Delete {

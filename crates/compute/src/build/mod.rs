@@ -22,13 +22,13 @@ use tracing::Instrument;
 use crate::instance::{Expect, Instance, TaskState, VmState};
 use crate::journal::{Stage, Work};
 use crate::manager::{End, Inner, Start};
-use crate::ports;
+use crate::ports::{self, Action};
 use crate::request::BuildRequest;
 use failure::Failure;
 pub(crate) use steps::power;
 
-/// The event that users see of a build (two underscores: it is stock's name).
-const EVENT: &str = "compute__do_build_and_run_instance";
+/// What users see of a build.
+const EVENT: Action = Action::Create;
 
 /// What the operator configured about builds.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ mod vendor_data;
 mod volumes;
 
 pub use events::{Announcer, Event, Phase};
-pub use instances::{Fault, Instances};
+pub use instances::{Action, Fault, Instances};
 pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
 pub use refusal::Refusal;

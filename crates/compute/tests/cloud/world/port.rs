@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
+    Action, Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
     ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, Origin};
@@ -115,8 +115,14 @@ impl Instances for Port {
             .await
     }
 
-    async fn start_event(&self, _: &RequestContext, id: InstanceId, name: &str, resumed: bool) -> Result<()> {
-        let event = Recorded { instance: id, name: name.to_owned(), failure: None };
+    async fn start_event(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        action: Action,
+        resumed: bool,
+    ) -> Result<()> {
+        let event = Recorded { instance: id, action, failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -131,14 +137,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        name: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
-        let name = name.to_owned();
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.name == name && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
