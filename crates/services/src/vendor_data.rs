@@ -133,7 +133,6 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
         });
         decoded.ok()
     });
-    let roles = instance.system_metadata.get("boot_roles").and_then(Option::as_deref);
     Request {
         project_id: Some(instance.project_id.clone()),
         instance: instance.id.0,
@@ -143,7 +142,7 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
         user_data: user_data.map(Into::into),
         hostname: instance.hostname.clone(),
         meta: instance.metadata.clone(),
-        boot_roles: roles.unwrap_or_default().to_owned(),
+        boot_roles: instance.boot_roles.join(","),
     }
 }
 

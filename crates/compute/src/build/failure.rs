@@ -8,7 +8,7 @@ use driver::Error as DriverError;
 use tracing::Instrument;
 
 use super::Build;
-use crate::instance::{Expect, InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Entry, Stage, Verdict};
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Fault, Phase};
@@ -295,13 +295,11 @@ impl Build {
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
         self.deallocate_networks().await;
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("network_allocated".to_owned(), Some("False".to_owned()));
         let update = InstanceUpdate {
             task_state: Some(Some(TaskState::Scheduling)),
             home: Some(None),
             availability_zone: Some(None),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Released),
             ..InstanceUpdate::default()
         };
         let expect = Self::any_task();

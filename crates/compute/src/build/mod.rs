@@ -96,7 +96,7 @@ impl Build {
     pub(crate) async fn run(self) -> End {
         let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
         let span = request.in_scope(|| oslo::log::instance_span(instance));
-        self.run_in_span().instrument(span).await
+        Box::pin(self.run_in_span()).instrument(span).await
     }
 
     async fn run_in_span(mut self) -> End {
@@ -186,7 +186,9 @@ impl Build {
         self.read_block_devices().await?;
         self.instance.host = found.host;
         self.instance.node = found.node;
-        self.instance.system_metadata = found.system_metadata;
+        self.instance.boot_roles = found.boot_roles;
+        self.instance.networks_allocated = found.networks_allocated;
+        self.instance.origin = found.origin;
         self.instance.network = found.network;
         self.instance.config_drive = found.config_drive;
         self.instance.launched_at = found.launched_at;

@@ -8,7 +8,7 @@ use super::config_drive::Drive;
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Build, server};
-use crate::instance::{Expect, Home, InstanceUpdate, Power, TaskState, VmState};
+use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, Power, TaskState, VmState};
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
@@ -96,11 +96,9 @@ impl Build {
             Err(error) => return Err(Failure::Away(error.to_string())),
         };
         self.claimed = true;
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("boot_roles".to_owned(), Some(context.roles.join(",")));
         let update = InstanceUpdate {
             home: Some(Some(Home { host, node, record })),
-            system_metadata: Some(system_metadata),
+            boot_roles: Some(context.roles),
             ..InstanceUpdate::default()
         };
         self.update(update, Expect::Anything).await
@@ -130,14 +128,11 @@ impl Build {
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
-
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("network_allocated".to_owned(), Some("True".to_owned()));
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
             task_state: Some(Some(TaskState::BlockDeviceMapping)),
             root_device_name: self.instance.root_device_name.clone(),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Allocated),
             ..InstanceUpdate::default()
         };
         // Stock checks nothing here; a delete that came meanwhile would go unseen.
@@ -156,7 +151,7 @@ impl Build {
         if self.request.networks == NetworkRequests::None {
             return Ok(configdrive::network::NetworkInfo::default());
         }
-        if self.start != Start::Fresh && self.instance.network_allocated() {
+        if self.start != Start::Fresh && self.instance.networks_allocated {
             // Before a restart: allocated, on the node, and perhaps bound by Ironic since.
             return Ok(self.instance.network.clone());
         }
@@ -270,8 +265,6 @@ impl Build {
 
     /// The server is active.
     pub(super) async fn finish(&mut self, node: &Node) -> Result<(), Failure> {
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.remove("network_allocated");
         let (access_ip_v4, access_ip_v6) =
             server::access_addresses(&self.instance, self.manager.options.build.access_network.as_deref());
         let forced = server::needs_config_drive(&self.instance, &self.manager.options.build.config_drive)
@@ -280,7 +273,7 @@ impl Build {
             vm_state: Some(VmState::Active),
             task_state: Some(None),
             power: Some(power(&node.power_state)),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Over),
             config_drive: forced.then(|| "True".to_owned()),
             launched_now: true,
             access_ip_v4,

@@ -7,6 +7,7 @@ pub mod parse;
 pub mod request;
 pub mod reschedule;
 pub mod save;
+mod system_metadata;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
+use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
     Action, Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
@@ -211,8 +211,11 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
         stored.host = home.as_ref().map(|home| home.host.clone());
         stored.node = home.map(|home| home.node);
     }
-    if let Some(metadata) = update.system_metadata {
-        stored.system_metadata = metadata;
+    if let Some(roles) = update.boot_roles {
+        stored.boot_roles = roles;
+    }
+    if let Some(networks) = update.build_networks {
+        stored.networks_allocated = networks == BuildNetworks::Allocated;
     }
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
