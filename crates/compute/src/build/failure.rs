@@ -83,7 +83,7 @@ impl Failure {
         match error {
             DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(other))),
+            other => Self::Abort(format!("{} {}", told::NO_DISKS, told::of_driver(other))),
         }
     }
 }
@@ -196,7 +196,7 @@ impl Build {
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
         }
-        let rescheduled = |reason: &str| format!("Build of instance {id} was re-scheduled: {reason}");
+        let rescheduled = |reason: &str| told::rescheduled(id, reason);
         match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
@@ -234,7 +234,7 @@ impl Build {
                 self.fail(&reason, rescheduled(&reason), Volumes::Kept).await
             }
             Failure::Abort(reason) => {
-                let text = format!("Build of instance {id} aborted: {reason}");
+                let text = told::aborted(id, &reason);
                 self.fail(&text, text.clone(), Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {

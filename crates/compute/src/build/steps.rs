@@ -12,13 +12,10 @@ use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, Power, TaskSt
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
+use crate::told;
 
 /// The pauses between tries to allocate networks, in seconds, as stock makes them.
 const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
-
-/// What the user reads of a build that gets no ports, or no disks: stock's words.
-const NO_NETWORK: &str = "Failed to allocate the network(s), not rescheduling.";
-const NO_DISKS: &str = "Failure prepping block device.";
 
 impl Build {
     /// The instance is building here, if nobody else took it meanwhile.
@@ -48,15 +45,10 @@ impl Build {
         };
         let tagged_disk = self.request.block_devices.iter().any(|device| device.tag.is_some());
         if tagged_port || tagged_disk {
-            return Err(Failure::Abort(
-                "Attempt to boot guest with tagged devices on host that does not support tagging.".to_owned(),
-            ));
+            return Err(Failure::Abort(told::TAGGED_DEVICES.to_owned()));
         }
         if self.instance.has_trusted_certs {
-            return Err(Failure::Abort(
-                "Trusted image certificates provided on host that does not support certificate validation."
-                    .to_owned(),
-            ));
+            return Err(Failure::Abort(told::TRUSTED_CERTS.to_owned()));
         }
         Ok(())
     }
@@ -89,9 +81,7 @@ impl Build {
         let record = match reporter.record_of(&context, node).await {
             Ok(Some(record)) => record,
             Ok(None) => {
-                let reason =
-                    format!("Insufficient compute resources: node {node} is not managed by this service.");
-                return Err(Failure::Reschedule { reason, by_policy: false });
+                return Err(Failure::Reschedule { reason: told::no_resources(node), by_policy: false });
             }
             Err(error) => return Err(Failure::Away(error.to_string())),
         };
@@ -168,10 +158,10 @@ impl Build {
                     slept.ok_or_else(Failure::deleting)?;
                 }
                 Err(ports::Error::Unavailable(why)) => {
-                    return Err(self.failed_unless_away(why, NO_NETWORK).await);
+                    return Err(self.failed_unless_away(why, told::NO_NETWORK).await);
                 }
                 Err(ports::Error::Refused { message, .. }) => {
-                    return Err(Failure::Abort(format!("{NO_NETWORK} {message}")));
+                    return Err(Failure::Abort(format!("{} {message}", told::NO_NETWORK)));
                 }
                 other => return Ok(other?),
             }
@@ -230,9 +220,9 @@ impl Build {
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
         self.stop_if_cancelled()?;
         match attached {
-            Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, NO_DISKS).await),
+            Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, told::NO_DISKS).await),
             attached => attached.map_err(|error| match Failure::from(error) {
-                Failure::Abort(text) => Failure::Abort(format!("{NO_DISKS} {text}")),
+                Failure::Abort(text) => Failure::Abort(format!("{} {text}", told::NO_DISKS)),
                 other => other,
             }),
         }
