@@ -15,7 +15,7 @@ pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, R
 pub use networks::Networks;
 pub use refusal::Refusal;
 pub use vendor_data::{VendorData, VendorDataSource};
-pub use volumes::Volumes;
+pub use volumes::{Connector, Volumes};
 
 use driver::InstanceId;
 

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Action, Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
-    ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
+    Action, Announcer, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase,
+    Placement, ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, Origin};
 use configdrive::network::NetworkInfo;
@@ -388,7 +388,7 @@ impl Volumes for Port {
         _: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
-        _: &Value,
+        _: &Connector,
         _: bool,
         _: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
