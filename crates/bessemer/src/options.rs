@@ -38,7 +38,8 @@ pub fn driver(config: &Config) -> driver::Options {
     driver::Options {
         api_max_retries: u32::try_from(group.int("api_max_retries")).unwrap_or_default(),
         api_retry_interval: group.seconds("api_retry_interval"),
-        ..driver::Options::default()
+        patience: Some(config.group("bessemer").seconds("ironic_outage_timeout"))
+            .filter(|limit| !limit.is_zero()),
     }
 }
 

@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
-use crate::manager::{End, Inner, Start, caller};
-use crate::ports::{self, Action, Event, Fault, Phase};
+use crate::journal::{Announced, Ending, Left, Shown};
+use crate::manager::{End, Inner, Start, caller, run};
+use crate::ports::{self, Action, Event, Phase};
 use crate::request::DeleteRequest;
 use crate::told;
 
 /// What users see of a delete.
-const EVENT: Action = Action::Delete;
+const ACTION: Action = Action::Delete;
 
 /// One delete.
 pub(crate) struct Delete {
@@ -23,6 +25,7 @@ pub(crate) struct Delete {
     request: DeleteRequest,
     instance: Instance,
     start: Start,
+    announced: Announced,
 }
 
 /// Why a delete did not end.
@@ -31,7 +34,7 @@ enum Failure {
     /// Somebody else ended the instance: nothing is left to do.
     #[error("the instance is gone")]
     Gone,
-    /// The control plane is away: the delete is neither failed nor ended.
+    /// A service is away: the delete is neither failed nor ended.
     #[error("{0}")]
     Away(String),
     /// The server is in error and can be deleted again.
@@ -52,7 +55,8 @@ impl From<ports::Error> for Failure {
 impl Delete {
     pub(crate) fn new(manager: Arc<Inner>, request: DeleteRequest, start: Start) -> Self {
         let instance = request.instance.clone();
-        Self { manager, request, instance, start }
+        let announced = if let Start::Announced(announced) = start { announced } else { Announced::Nothing };
+        Self { manager, request, instance, start, announced }
     }
 
     /// Runs the delete and records how it ended.
@@ -63,41 +67,56 @@ impl Delete {
     }
 
     async fn run_in_span(mut self) -> End {
+        if let Start::Ending(ending) = self.start.clone() {
+            return self.end(ending).await;
+        }
         let started = std::time::Instant::now();
         let instances = self.manager.ports.instances.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
         let resumed = self.start != Start::Fresh;
-        match instances.start_event(&context, id, EVENT, resumed).await {
+        match instances.start_event(&context, id, ACTION, resumed).await {
             Ok(()) => {}
             Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
             // The action may be unknown (the delete was found by the instance's task): the work counts.
             Err(error) => tracing::debug!(%error, "the delete goes on without its event"),
         }
-        let failure = match self.delete().await {
+        let ending = match self.delete().await {
             Ok(()) => {
                 tracing::info!(seconds = started.elapsed().as_secs_f64(), "server deleted");
-                None
+                Ending { failure: None, left: Left::Event }
             }
             Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
-                None
+                Ending { failure: None, left: Left::Event }
             }
             Err(Failure::Away(why)) => {
-                tracing::warn!(%why, "the control plane is away; the delete rests");
-                return End::Unsettled(Start::Resumed);
+                tracing::warn!(%why, "a service is away; the delete goes on when it is back");
+                return End::Unsettled(self.resumed());
             }
-            Err(Failure::Failed(text)) => match self.fail(text).await {
-                Some(text) => Some(text),
-                None => return End::Unsettled(Start::Resumed),
-            },
+            Err(Failure::Failed(text)) => {
+                tracing::error!(error = %text, "the delete failed; the server is in error and can be deleted again");
+                let failure = Some(Shown { message: text.clone(), details: text });
+                Ending { failure, left: Left::Fault { homeless: false } }
+            }
         };
-        let outcome = if failure.is_none() { "ended" } else { "failed" };
+        let outcome = if ending.failure.is_none() { "ended" } else { "failed" };
         metrics::counter!("bessemer_deletes_total", "outcome" => outcome).increment(1);
-        let failure = failure.as_ref().map(|text| (text.as_str(), text.as_str()));
-        if let Err(error) = instances.finish_event(&context, id, EVENT, failure).await {
-            tracing::debug!(%error, "the end of the delete could not be recorded");
+        self.end(ending).await
+    }
+
+    async fn end(&mut self, ending: Ending) -> End {
+        let (manager, context) = (self.manager.clone(), self.request.context.clone());
+        let written =
+            manager.write_ending(&context, &mut self.instance, ACTION, Expect::Anything, ending).await;
+        written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
+    }
+
+    /// How the delete goes on when it is tried again.
+    fn resumed(&self) -> Start {
+        match self.announced {
+            Announced::Nothing => Start::Resumed,
+            announced => Start::Announced(announced),
         }
-        End::Ended
     }
 
     async fn delete(&mut self) -> Result<(), Failure> {
@@ -105,11 +124,17 @@ impl Delete {
         let context = self.request.context.clone();
         self.look_again(&context).await?;
         if self.instance.vm_state != VmState::Deleted {
-            self.notify(Event::Delete, Phase::Start).await;
-            self.notify(Event::Shutdown, Phase::Start).await;
+            if self.announced < Announced::Start {
+                self.notify(Event::Delete, Phase::Start).await;
+                self.notify(Event::Shutdown, Phase::Start).await;
+                self.announced = Announced::Start;
+            }
             self.take_down(&context).await?;
-            ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
-            self.notify(Event::Shutdown, Phase::End).await;
+            ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await?;
+            if self.announced < Announced::Shutdown {
+                self.notify(Event::Shutdown, Phase::End).await;
+                self.announced = Announced::Shutdown;
+            }
             let update = InstanceUpdate {
                 vm_state: Some(VmState::Deleted),
                 task_state: Some(None),
@@ -141,7 +166,7 @@ impl Delete {
             // Nobody can ask again for a server that is gone: what fails is tried until it succeeds.
             self.take_down(context).await.map_err(|failure| Failure::Away(failure.to_string()))?;
             let ports = &self.manager.ports;
-            ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await;
+            ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await?;
             ports.placement.release(context, id).await?;
             return Err(Failure::Gone);
         }
@@ -155,16 +180,19 @@ impl Delete {
     /// asked for again.
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
-        let torn_down = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
-        let networks = ports.networks.deallocate(context, &self.instance, &[]).await;
-        let node = torn_down.map_err(|error| Failure::Failed(told::of_driver(error)))?;
-        match networks {
-            Err(ports::Error::Unavailable(why)) => {
-                tracing::error!(%why, "the ports could not be given back");
-                return Err(Failure::Failed("The ports of the server could not be given back.".to_owned()));
+        let (caller, never) = (caller(context), CancellationToken::new());
+        let torn_down =
+            ports.driver.tear_down(run(&caller, self.instance.id, &never), self.instance.node).await;
+        let brought = self.manager.brought_ports(self.instance.id);
+        let networks = ports.networks.deallocate(context, &self.instance, &brought).await;
+        let node = torn_down.map_err(|error| {
+            if told::is_away(&error) {
+                Failure::Away(error.to_string())
+            } else {
+                Failure::Failed(told::of_driver(&error))
             }
-            other => other?,
-        }
+        })?;
+        networks?;
         if !self.instance.network.0.is_empty() && !self.instance.deleted {
             let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
             let empty = NetworkInfo::default();
@@ -183,33 +211,6 @@ impl Delete {
             }
         }
         Ok(())
-    }
-
-    /// The server is in error and can be deleted again. `None`: the control plane could not be told.
-    async fn fail(&mut self, text: String) -> Option<String> {
-        tracing::error!(error = %text, "the delete failed; the server is in error and can be deleted again");
-        let instances = self.manager.ports.instances.clone();
-        let context = self.request.context.clone();
-        let update = InstanceUpdate {
-            vm_state: Some(VmState::Error),
-            task_state: Some(None),
-            ..InstanceUpdate::default()
-        };
-        let fault = Fault { code: 500, message: text.clone(), details: text.clone() };
-        if let Err(error) = instances.record_fault(&context, self.instance.id, &fault).await {
-            tracing::warn!(%error, "the fault could not be recorded");
-        }
-        match instances.update(&context, &mut self.instance, update, Expect::Anything).await {
-            Err(ports::Error::Unavailable(error)) => {
-                tracing::warn!(%error, "the instance could not be set to error");
-                None
-            }
-            Err(error) => {
-                tracing::error!(%error, "the instance could not be set to error");
-                Some(text)
-            }
-            Ok(()) => Some(text),
-        }
     }
 
     async fn notify(&self, event: Event, phase: Phase<'_>) {

@@ -75,6 +75,18 @@ pub struct BuildRequest {
     pub origin: Origin,
 }
 
+impl BuildRequest {
+    /// The ports that the user brought; they outlive the server.
+    pub fn brought_ports(&self) -> Vec<Uuid> {
+        match &self.networks {
+            NetworkRequests::These(requests) => {
+                requests.iter().filter_map(|request| request.port_id).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// A request to end a server, as it reached us.
 #[derive(Clone, Debug)]
 pub struct DeleteRequest {

@@ -29,23 +29,18 @@ pub fn rescheduled(instance: InstanceId, reason: &str) -> String {
     format!("Build of instance {instance} was re-scheduled: {reason}")
 }
 
-/// Of an error of Ironic's.
-pub fn of_ironic(error: &openstack::Error) -> String {
-    match error.status() {
-        Some(400..500) if !error.is_unauthorized() => format!("Ironic refuses: {}", error.message()),
-        _ => "Ironic cannot be reached, or failed".to_owned(),
+/// Of an operation on a node; what it does not say is logged.
+pub fn of_driver(error: &DriverError) -> String {
+    if let DriverError::Unreachable(error) = error {
+        tracing::warn!(%error, "an operation on a node failed");
     }
+    error.user_message()
 }
 
-/// Of an operation on a node; what it does not say is logged.
-pub fn of_driver(error: DriverError) -> String {
-    match error {
-        DriverError::Remote(error) => {
-            tracing::warn!(%error, "an operation on a node failed");
-            of_ironic(&error)
-        }
-        other => other.to_string(),
-    }
+/// Whether Ironic cannot be reached, rather than that it answers with a failure: the operation may be asked for again until it
+/// answers.
+pub fn is_away(error: &DriverError) -> bool {
+    matches!(error, DriverError::Unreachable(_))
 }
 
 #[cfg(test)]
@@ -61,14 +56,14 @@ mod tests {
             message: "the node is protected".to_owned(),
             request_id: None,
         };
-        assert_eq!(of_driver(refused.into()), "Ironic refuses: the node is protected");
+        assert_eq!(driver::user_message(&refused), "Ironic refuses: the node is protected");
         let away = openstack::Error::Connect {
             service: "baremetal",
             address: "10.0.0.5:6385".to_owned(),
             message: "connection refused".to_owned(),
         };
-        assert!(!of_driver(away.into()).contains("10.0.0.5"));
-        let failed = DriverError::DeployFailed("no disk".to_owned());
-        assert_eq!(of_driver(failed), "no disk");
+        assert!(!of_driver(&away.into()).contains("10.0.0.5"));
+        let failed = DriverError::AnotherNode("no disk".to_owned());
+        assert_eq!(of_driver(&failed), "no disk");
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Build;
-use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
-use crate::journal::{Entry, Stage, Verdict};
-use crate::manager::{Start, caller};
-use crate::ports::{self, Event, Fault, Phase};
+use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
+use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
+use crate::manager::{Start, caller, run};
+use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::told;
 
@@ -28,7 +29,7 @@ pub(super) enum Failure {
     Reschedule { reason: String, by_policy: bool },
     /// It failed, and the node could not be freed: the server keeps it until somebody deletes it.
     Stuck(String),
-    /// The control plane is away: the build is neither failed nor ended.
+    /// A service is away without which the build can neither go on nor end.
     Away(String),
 }
 
@@ -73,17 +74,17 @@ impl Failure {
     pub(super) fn of_deployment(error: DriverError) -> Self {
         match error {
             DriverError::Cancelled => Self::deleting(),
-            DriverError::Rejected(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: told::of_driver(other), by_policy: false },
+            DriverError::NoNode(text) => Self::Abort(text),
+            other => Self::Reschedule { reason: told::of_driver(&other), by_policy: false },
         }
     }
 
     /// What a failure before the deployment means (in stock: what `_build_resources` raises).
     pub(super) fn of_preparation(error: DriverError) -> Self {
         match error {
-            DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
+            DriverError::AnotherNode(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("{} {}", told::NO_DISKS, told::of_driver(other))),
+            other => Self::Abort(format!("{} {}", told::NO_DISKS, told::of_driver(&other))),
         }
     }
 }
@@ -94,10 +95,14 @@ impl Build {
         match &failure {
             Failure::Away(_) | Failure::Stuck(_) => failure,
             Failure::Superseded(_) => {
-                // The delete takes the machine down, from whatever state. It does not know which ports the user
-                // brought, as long as they are not recorded: we do.
-                self.deallocate_networks().await;
-                failure
+                // The delete takes the machine down, from whatever state, and ends with the ports. Giving them back here
+                // is a courtesy to those that the user brought: where Neutron is away the delete does not wait for it.
+                // This build is tried again, behind the delete, and as long as it has not ended the delete knows from it
+                // which ports are the user's (`Inner::brought_ports`): whoever meets Neutron first gives them back.
+                match self.deallocate_networks().await {
+                    Err(away) => away,
+                    Ok(()) => failure,
+                }
             }
             Failure::Gone => self.undo(failure).await,
             Failure::Abort(_) | Failure::Reschedule { .. } => {
@@ -138,6 +143,9 @@ impl Build {
         self.count(failure);
         let (Failure::Abort(reason) | Failure::Reschedule { reason, .. } | Failure::Stuck(reason)) = failure
         else {
+            // Only for the next try: a restart has forgotten the count as well.
+            let (reason, stage) = ("The instance is gone.".to_owned(), Stage::Told);
+            self.start = Start::Failed(Verdict { reason, reschedule: false, by_policy: false, stage });
             return;
         };
         let (announcer, context) = (&self.manager.ports.announcer, &self.request.context);
@@ -148,12 +156,8 @@ impl Build {
     }
 
     async fn write_down(&mut self, verdict: Verdict) {
-        self.start = Start::Failed(verdict.clone());
-        let origin = self.request.origin.clone();
-        let entry = Entry { work: self.work.clone(), origin, verdict: Some(verdict) };
-        if let Err(error) = self.manager.journal.write(entry).await {
-            tracing::warn!(%error, "the journal could not be written; a restart would begin this build again");
-        }
+        self.start = Start::Failed(verdict);
+        self.manager.write_down(&self.work, &self.request.origin, &self.start).await;
     }
 
     /// Undoes all that was done on the node, which is free afterwards and cannot be booked before it is clean: the
@@ -162,9 +166,12 @@ impl Build {
         // From here on Ironic works, for as long as it takes.
         self.permit = None;
         let (ports, context, node) = (self.manager.ports.clone(), self.request.context.clone(), self.node());
-        if let Err(error) = ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
+        // The build is over: no delete need wait for less than a free node.
+        let (caller, never) = (caller(&context), CancellationToken::new());
+        if let Err(error) = ports.driver.tear_down_on(run(&caller, self.instance.id, &never), node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
+                failure if told::is_away(&error) => self.rest(&failure, error.to_string()).await,
                 Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
                 // Nobody can ask again for a server that is gone: it is tried until it succeeds.
                 _ => Failure::Away(error.to_string()),
@@ -172,16 +179,15 @@ impl Build {
         }
         // Nobody will ask for the volumes of a server that is gone.
         let delete = matches!(failure, Failure::Gone);
-        ports.volumes.detach(&context, &self.instance, &self.request.block_devices, delete).await;
+        if let Err(away) = self.detach_volumes(delete).await {
+            return self.rest(&failure, away).await;
+        }
         ports.reporter.follow(node);
         if let Err(error) = ports.reporter.look_at(&context, node, None).await
             && !ports.reporter.is_reserved(node)
         {
             if error.is_transient() {
-                if !matches!(failure, Failure::Gone) {
-                    self.tell(&failure).await;
-                }
-                return Failure::Away(error.to_string());
+                return self.rest(&failure, error.to_string()).await;
             }
             // What refuses the report may be the very allocation that goes next.
             tracing::warn!(%node, %error, "the node could not be reported before its allocation goes");
@@ -189,112 +195,113 @@ impl Build {
         failure
     }
 
-    /// Ends a build that failed and is undone. Answers what the event shows, the message and the longer story, if it shows
-    /// a failure; `Err`: the control plane could not be told, and this is how to go on.
-    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Option<(String, String)>, Start> {
+    /// The failure is told before the build waits for whatever is away.
+    async fn rest(&mut self, failure: &Failure, why: String) -> Failure {
+        self.tell(failure).await;
+        Failure::Away(why)
+    }
+
+    async fn detach_volumes(&self, delete: bool) -> Result<(), String> {
+        let (volumes, context) = (&self.manager.ports.volumes, &self.request.context);
+        let detached = volumes.detach(context, &self.instance, &self.request.block_devices, delete).await;
+        detached.or_else(|error| match error {
+            ports::Error::Unavailable(why) => Err(why),
+            error => {
+                tracing::warn!(%error, "not all volumes could be detached");
+                Ok(())
+            }
+        })
+    }
+
+    /// Ends a build that failed and is undone: gives back what it has, and the request where another node is to be tried.
+    /// Answers what is to be written of it; `Err`: something is away, and this is how to go on.
+    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Ending, Start> {
         let id = self.instance.id;
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
         }
         let rescheduled = |reason: &str| told::rescheduled(id, reason);
-        match failure {
+        let ended = match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
-                self.deallocate_networks().await;
-                self.release_allocation().await;
-                Ok(None)
+                self.give_back().await.map(|()| ended())
             }
             Failure::Superseded(why) => {
                 // The allocation stays with the instance: whoever has it now gives it back when the node is free.
-                tracing::info!(%why, "the build ends; the instance is in other hands");
-                Ok(None)
+                tracing::info!(%why, "the build ends; another request has the instance");
+                Ok(ended())
             }
-            Failure::Away(why) => {
-                tracing::warn!(%why, "the control plane is away; the build rests");
-                Err(if self.claimed { self.resumed() } else { self.start.clone() })
-            }
+            Failure::Away(why) => Err(Failure::Away(why)),
             Failure::Reschedule { reason, by_policy } if self.request.may_reschedule => {
                 tracing::warn!(node = %self.node(), %reason, by_policy, "the build failed on this node and goes back to be tried on another");
                 match self.hand_back(&reason, &rescheduled(&reason)).await {
-                    Ok(()) | Err(Failure::Superseded(_)) => Ok(None),
-                    Err(Failure::Gone) => {
-                        self.release_allocation().await;
-                        Ok(None)
-                    }
-                    Err(Failure::Away(_)) => Err(self.resumed()),
+                    Ok(()) | Err(Failure::Superseded(_)) => Ok(ended()),
+                    Err(Failure::Gone) => self.release_allocation().await.map(|()| ended()),
+                    Err(away @ Failure::Away(_)) => Err(away),
                     Err(
                         Failure::Abort(why) | Failure::Stuck(why) | Failure::Reschedule { reason: why, .. },
                     ) => {
                         let message = format!("{reason} (and could not be re-scheduled: {why})");
-                        self.fail(&message, rescheduled(&reason), Volumes::Kept).await
+                        self.fail(message, rescheduled(&reason), Volumes::Kept).await
                     }
                 }
             }
             Failure::Reschedule { reason, .. } => {
-                self.fail(&reason, rescheduled(&reason), Volumes::Kept).await
+                let details = rescheduled(&reason);
+                self.fail(reason, details, Volumes::Kept).await
             }
             Failure::Abort(reason) => {
                 let text = told::aborted(id, &reason);
-                self.fail(&text, text.clone(), Volumes::Deleted).await
+                self.fail(text.clone(), text, Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {
                 let text =
                     format!("{reason} (and node {} could not be freed; delete the server)", self.node());
-                self.set_error(&text, &text, InstanceUpdate::default()).await?;
-                Ok(Some((text.clone(), text)))
+                Ok(self.failed(text.clone(), text, false))
             }
-        }
+        };
+        ended.map_err(|failure| {
+            if let Failure::Away(why) = failure {
+                tracing::warn!(%why, "a service is away; the build goes on when it is back");
+            }
+            self.resumed()
+        })
     }
 
     /// How an interrupted build goes on.
     fn resumed(&self) -> Start {
         match &self.start {
             failed @ Start::Failed(_) => failed.clone(),
+            _ if self.announced => Start::Announced(Announced::Start),
+            start if !self.claimed => start.clone(),
             _ => Start::Resumed,
         }
     }
 
-    /// The server is in error: everything is given back, the user reads why.
-    async fn fail(
-        &mut self,
-        message: &str,
-        details: String,
-        volumes: Volumes,
-    ) -> Result<Option<(String, String)>, Start> {
-        self.deallocate_networks().await;
-        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
+    /// The server is to be in error: all that it has is given back before, its allocation, too.
+    async fn fail(&mut self, message: String, details: String, volumes: Volumes) -> Result<Ending, Failure> {
         if volumes == Volumes::Deleted {
-            ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await;
+            self.detach_volumes(true).await.map_err(Failure::Away)?;
         }
-        let homeless =
-            InstanceUpdate { home: Some(None), availability_zone: Some(None), ..InstanceUpdate::default() };
-        self.set_error(message, &details, homeless).await?;
-        self.release_allocation().await;
-        Ok(Some((message.to_owned(), details)))
+        self.give_back().await?;
+        Ok(self.failed(message, details, true))
     }
 
-    async fn set_error(&mut self, message: &str, details: &str, update: InstanceUpdate) -> Result<(), Start> {
+    fn failed(&self, message: String, details: String, homeless: bool) -> Ending {
         tracing::error!(node = %self.node(), reason = %message, "the build failed");
-        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
-        let fault = Fault { code: 500, message: message.to_owned(), details: details.to_owned() };
-        if let Err(error) = ports.instances.record_fault(&context, self.instance.id, &fault).await {
-            tracing::warn!(%error, "the fault could not be recorded");
-        }
-        let update = InstanceUpdate { vm_state: Some(VmState::Error), task_state: Some(None), ..update };
-        match ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await {
-            Err(ports::Error::Unavailable(_)) => Err(self.resumed()),
-            Err(error) => {
-                tracing::error!(%error, "the instance could not be set to error");
-                Ok(())
-            }
-            Ok(()) => Ok(()),
-        }
+        Ending { failure: Some(Shown { message, details }), left: Left::Fault { homeless } }
+    }
+
+    /// Gives back the ports and the allocation.
+    async fn give_back(&mut self) -> Result<(), Failure> {
+        self.deallocate_networks().await?;
+        self.release_allocation().await
     }
 
     /// Gives the request back to the control plane, which tries another node. The instance keeps nothing.
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
-        self.deallocate_networks().await;
+        self.deallocate_networks().await?;
         let update = InstanceUpdate {
             task_state: Some(Some(TaskState::Scheduling)),
             home: Some(None),
@@ -360,29 +367,44 @@ impl Build {
         Ok(found.vm_state != VmState::Building || elsewhere || held.iter().any(|node| *node != self.node()))
     }
 
-    /// Takes the ports from the instance, and the addresses from what users see; a failure is logged and leaves the ports to
-    /// the delete.
-    async fn deallocate_networks(&mut self) {
+    /// Takes the ports from the instance, and the addresses from what users see. What is refused is logged and left to the
+    /// delete; `Err`: something is away.
+    async fn deallocate_networks(&mut self) -> Result<(), Failure> {
         if self.request.networks == NetworkRequests::None {
-            return;
+            return Ok(());
         }
         let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
-        let requested = self.requested_ports();
-        if let Err(error) = ports.networks.deallocate(&context, &self.instance, &requested).await {
-            tracing::error!(%error, "the networks could not be given back");
-            return;
+        let requested = self.request.brought_ports();
+        match ports.networks.deallocate(&context, &self.instance, &requested).await {
+            Err(ports::Error::Unavailable(why)) => return Err(Failure::Away(why)),
+            Err(error) => {
+                tracing::error!(%error, "the networks could not be given back");
+                return Ok(());
+            }
+            Ok(()) => {}
         }
         let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
         let none = NetworkInfo::default();
-        if let Err(error) = ports.instances.save_network(&context, &mut self.instance, none).await {
-            tracing::debug!(%error, "the addresses could not be taken from the instance");
+        match ports.instances.save_network(&context, &mut self.instance, none).await {
+            Err(ports::Error::Unavailable(why)) => Err(Failure::Away(why)),
+            Err(error) => {
+                tracing::debug!(%error, "the addresses could not be taken from the instance");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
-    pub(super) async fn release_allocation(&self) {
+    /// Deletes the allocation. What is refused is logged; `Err`: Placement is away.
+    async fn release_allocation(&self) -> Result<(), Failure> {
         let ports = &self.manager.ports;
-        if let Err(error) = ports.placement.release(&self.request.context, self.instance.id).await {
-            tracing::error!(%error, "the allocation could not be deleted");
+        match ports.placement.release(&self.request.context, self.instance.id).await {
+            Err(ports::Error::Unavailable(why)) => Err(Failure::Away(why)),
+            Err(error) => {
+                tracing::error!(%error, "the allocation could not be deleted");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -392,4 +414,9 @@ impl Build {
             self.manager.ports.reporter.build_ended(self.node(), false);
         }
     }
+}
+
+/// A build that did not end in a server, and did not fail here.
+fn ended() -> Ending {
+    Ending { failure: None, left: Left::Event }
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::instance::{Expect, Instance, TaskState, VmState};
-use crate::journal::{Stage, Work};
+use crate::journal::{Ending, Left, Stage, Work};
 use crate::manager::{End, Inner, Start};
 use crate::ports::{self, Action};
 use crate::request::BuildRequest;
@@ -28,7 +28,7 @@ use failure::Failure;
 pub(crate) use steps::power;
 
 /// What users see of a build.
-const EVENT: Action = Action::Create;
+const ACTION: Action = Action::Create;
 
 /// What the operator configured about builds.
 #[derive(Debug, Clone)]
@@ -74,6 +74,8 @@ pub(crate) struct Build {
     permit: Option<OwnedSemaphorePermit>,
     /// Something may be there to be undone.
     claimed: bool,
+    /// Those who listen know that it began.
+    announced: bool,
     /// Its failure was counted and told.
     told: bool,
 }
@@ -89,7 +91,8 @@ impl Build {
         let instance = request.instance.clone();
         let claimed = start != Start::Fresh;
         let told = matches!(&start, Start::Failed(verdict) if verdict.stage != Stage::Failed);
-        Self { manager, work, request, instance, start, cancel, permit: None, claimed, told }
+        let announced = matches!(start, Start::Announced(_));
+        Self { manager, work, request, instance, start, cancel, permit: None, claimed, announced, told }
     }
 
     /// Runs the build and records how it ended.
@@ -100,40 +103,61 @@ impl Build {
     }
 
     async fn run_in_span(mut self) -> End {
+        if let Start::Ending(ending) = self.start.clone() {
+            return self.end_again(ending).await;
+        }
         let builds = self.manager.builds.clone();
         self.permit = self.cancel.run_until_cancelled(builds.acquire_owned()).await.and_then(Result::ok);
         let started = std::time::Instant::now();
         let ports = self.manager.ports.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
         let resumed = self.start != Start::Fresh;
-        match ports.instances.start_event(&context, id, EVENT, resumed).await {
+        match ports.instances.start_event(&context, id, ACTION, resumed).await {
             Ok(()) => {}
             Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
             Err(ports::Error::InstanceGone(_)) if !resumed => return End::Ended,
             Err(error) => tracing::warn!(%error, "the build goes on without its event"),
         }
-        let outcome = match self.build().await {
+        let ending = match self.build().await {
             Ok(Finish::Active) => {
                 tracing::info!(node = %self.node(), seconds = started.elapsed().as_secs_f64(), "server active");
-                Ok(None)
+                Ending { failure: None, left: Left::Event }
             }
             Ok(Finish::Elsewhere) => {
                 tracing::info!("the build is not ours any more");
-                Ok(None)
+                Ending { failure: None, left: Left::Event }
             }
-            Err(failure) => self.end_failed(failure).await,
+            Err(failure) => match self.end_failed(failure).await {
+                Ok(ending) => ending,
+                Err(next) => return End::Unsettled(next),
+            },
         };
-        let failure = match outcome {
-            Ok(failure) => failure,
-            Err(next) => return End::Unsettled(next),
-        };
-        let outcome = if failure.is_none() { "ended" } else { "failed" };
+        let outcome = if ending.failure.is_none() { "ended" } else { "failed" };
         metrics::counter!("bessemer_builds_total", "outcome" => outcome).increment(1);
-        let failure = failure.as_ref().map(|(message, details)| (message.as_str(), details.as_str()));
-        if let Err(error) = ports.instances.finish_event(&context, id, EVENT, failure).await {
-            tracing::warn!(%error, "the end of the build could not be recorded");
+        self.end(ending).await
+    }
+
+    async fn end(&mut self, ending: Ending) -> End {
+        if matches!(ending.left, Left::Fault { .. }) {
+            // A restart must not undo the build anew: the server may be another's concern by then.
+            let start = Start::Ending(ending.clone());
+            self.manager.write_down(&self.work, &self.request.origin, &start).await;
         }
-        End::Ended
+        let (manager, context) = (self.manager.clone(), self.request.context.clone());
+        let written =
+            manager.write_ending(&context, &mut self.instance, ACTION, Self::any_task(), ending).await;
+        written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
+    }
+
+    /// Writes what is left of an ending, unless the instance is past it: a delete may have come.
+    async fn end_again(&mut self, mut ending: Ending) -> End {
+        let found = self.manager.ports.instances.get(&self.request.context, self.instance.id).await;
+        match found {
+            Err(ports::Error::Unavailable(_)) => return End::Unsettled(Start::Ending(ending)),
+            Ok(Some(found)) if !found.deleted && found.vm_state == VmState::Building => self.instance = found,
+            _ => ending.left = Left::Event,
+        }
+        self.end(ending).await
     }
 
     /// The build; a failure that comes out of here is undone already.
@@ -154,7 +178,7 @@ impl Build {
         }
         match self.steps().await {
             Err(failure) if self.claimed => Err(self.give_up(failure).await),
-            Err(failure @ Failure::Reschedule { .. }) => {
+            Err(failure) => {
                 self.mark(&failure).await;
                 Err(failure)
             }
@@ -164,7 +188,7 @@ impl Build {
 
     /// The steps in their order.
     async fn steps(&mut self) -> Result<Finish, Failure> {
-        if self.start == Start::Resumed
+        if matches!(self.start, Start::Resumed | Start::Announced(_))
             && let Some(finish) = self.look_again().await?
         {
             return Ok(finish);

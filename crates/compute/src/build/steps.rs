@@ -4,12 +4,12 @@ use driver::Deployment;
 use openstack::ironic::{NewVolumeTarget, Node, PowerState};
 use uuid::Uuid;
 
-use super::config_drive::Drive;
+use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Build, server};
 use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, Power, TaskState, VmState};
-use crate::manager::{Start, caller};
+use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::told;
@@ -32,12 +32,14 @@ impl Build {
             Err(ports::Error::UnexpectedTask(text)) => return Err(Failure::Superseded(text)),
             begun => begun?,
         }
-        let announcer = &self.manager.ports.announcer;
-        announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
+        if !std::mem::replace(&mut self.announced, true) {
+            let announcer = &self.manager.ports.announcer;
+            announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
+        }
         Ok(())
     }
 
-    /// What Ironic cannot do at all, refused before anything is touched.
+    /// What Ironic cannot do at all, and what the user sent that cannot be read, refused before anything is touched.
     pub(super) fn refuse_unsupported(&self) -> Result<(), Failure> {
         let tagged_port = match &self.request.networks {
             NetworkRequests::These(requests) => requests.iter().any(|request| request.tag.is_some()),
@@ -50,6 +52,8 @@ impl Build {
         if self.instance.has_trusted_certs {
             return Err(Failure::Abort(told::TRUSTED_CERTS.to_owned()));
         }
+        config_drive::user_data(&self.instance).map_err(Failure::Abort)?;
+        config_drive::files(&self.request.injected_files).map_err(Failure::Abort)?;
         Ok(())
     }
 
@@ -114,7 +118,7 @@ impl Build {
         let context = self.request.context.clone();
         let driver = self.manager.ports.driver.clone();
         driver
-            .attach_vifs(&caller(&context), self.instance.id, self.node(), &vifs)
+            .attach_vifs(run(&caller(&context), self.instance.id, &self.cancel), self.node(), &vifs)
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
@@ -133,7 +137,8 @@ impl Build {
 
     async fn reserve(&self) -> Result<(), Failure> {
         let (driver, context) = (&self.manager.ports.driver, &self.request.context);
-        let reserved = driver.reserve(&caller(context), self.node(), self.instance.id).await;
+        let caller = caller(context);
+        let reserved = driver.reserve(run(&caller, self.instance.id, &self.cancel), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -210,7 +215,7 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
+        let presented = Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         // The slot bounds work of ours; from here on Cinder works.
@@ -249,7 +254,8 @@ impl Build {
         let driver = self.manager.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
         self.permit = None;
-        let deployed = driver.deploy(&caller(&context), &deployment, &drive, &self.cancel).await;
+        let deployed =
+            driver.deploy(run(&caller(&context), self.instance.id, &self.cancel), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }
 
@@ -286,16 +292,6 @@ impl Build {
         }
         ports.announcer.instance_changed(context, &self.instance).await;
         ports.announcer.notify(context, &self.instance, Event::Create, Phase::End).await;
-    }
-
-    /// The ports that the user brought; they outlive the server.
-    pub(super) fn requested_ports(&self) -> Vec<Uuid> {
-        match &self.request.networks {
-            NetworkRequests::These(requests) => {
-                requests.iter().filter_map(|request| request.port_id).collect()
-            }
-            _ => Vec::new(),
-        }
     }
 
     fn stop_if_cancelled(&self) -> Result<(), Failure> {

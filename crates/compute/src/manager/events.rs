@@ -2,9 +2,10 @@
 
 use driver::InstanceId;
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Manager, caller};
+use super::{Manager, caller, run};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
 use crate::ports::{Action, Result};
 
@@ -37,8 +38,9 @@ impl Manager {
         let has = |instance: &Instance| instance.network.0.iter().any(|vif| vif.id == port.to_string());
         let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
         // A locked node may take minutes: nobody else waits for it.
+        let (caller, never) = (caller(context), CancellationToken::new());
         if let Some(node) = instance.node
-            && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), id, node, &[port]).await
+            && let Err(error) = self.0.ports.driver.detach_vifs(run(&caller, id, &never), node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }

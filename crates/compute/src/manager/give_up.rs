@@ -1,18 +1,20 @@
 //! Work that cannot go on: the instance is taken out of it, and the user reads why.
 
+use driver::InstanceId;
 use oslo::context::RequestContext;
 
-use super::Inner;
+use super::{Inner, RETRY};
 use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
 use crate::journal::Work;
-use crate::ports::Fault;
+use crate::ports::{Error, Fault, Result};
 
 /// What the user reads of a bug.
 const BUG: &str =
     "The compute service hit a bug and gave the request up; its log says more. The server can be deleted.";
 
 impl Inner {
-    /// Takes the task off an instance, if it is as it was seen, and says why in a fault.
+    /// Takes the task off an instance, if it is as it was seen, and says why in a fault. While the control plane is away it
+    /// is waited for: a restart finds the task again.
     pub(super) async fn set_back(
         &self,
         context: &RequestContext,
@@ -20,26 +22,30 @@ impl Inner {
         vm_state: Option<VmState>,
         message: &str,
     ) {
-        let instances = &self.ports.instances;
-        let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
-        let update = InstanceUpdate { vm_state, task_state: Some(None), ..InstanceUpdate::default() };
-        let id = instance.id;
+        let (instances, id) = (&self.ports.instances, instance.id);
+        let (seen_state, seen_task) = (instance.vm_state.clone(), instance.task_state.clone());
         // Only as it was seen: the work on it may have ended, or begun, meanwhile.
-        let seen = Expect::Task(vec![instance.task_state.clone()]);
-        let is_same = |now: Instance| {
-            !now.deleted && now.vm_state == instance.vm_state && now.task_state == instance.task_state
-        };
-        let now = instances.get(context, id).await.ok().flatten();
-        if !now.is_some_and(is_same) {
-            return;
+        let is_same =
+            |now: &Instance| !now.deleted && now.vm_state == seen_state && now.task_state == seen_task;
+        match patiently(id, || instances.get(context, id)).await {
+            Ok(Some(now)) if is_same(&now) => {}
+            _ => return,
         }
         tracing::error!(instance = %id, "{message}");
-        if let Err(error) = instances.update(context, &mut instance, update, seen).await {
-            tracing::error!(instance = %id, %error, "the task of the instance could not be ended");
-            return;
-        }
-        if let Err(error) = instances.record_fault(context, id, &fault).await {
+        let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
+        if let Err(error) = patiently(id, || instances.record_fault(context, id, &fault)).await {
             tracing::warn!(instance = %id, %error, "the fault could not be recorded");
+        }
+        let update = InstanceUpdate { vm_state, task_state: Some(None), ..InstanceUpdate::default() };
+        loop {
+            let expect = Expect::Task(vec![seen_task.clone()]);
+            match instances.update(context, &mut instance, update.clone(), expect).await {
+                Err(error @ Error::Unavailable(_)) => pause(id, &error).await,
+                Err(error) => {
+                    return tracing::error!(instance = %id, %error, "the task of the instance could not be ended");
+                }
+                Ok(()) => return,
+            }
         }
     }
 
@@ -48,7 +54,8 @@ impl Inner {
     pub(super) async fn give_up_after_panic(&self, work: &Work) {
         let context = RequestContext::admin();
         tracing::error!(?work, "the work hit a bug: it panicked, and is given up");
-        let instance = match self.ports.instances.get(&context, work.instance()).await {
+        let id = work.instance();
+        let instance = match patiently(id, || self.ports.instances.get(&context, id)).await {
             Ok(found) => found,
             Err(error) => {
                 return tracing::error!(?work, %error, "the instance could not be set to error");
@@ -68,6 +75,21 @@ impl Inner {
             self.set_back(&context, instance, Some(VmState::Error), BUG).await;
         }
     }
+}
+
+/// Asks the control plane until it answers.
+async fn patiently<T, F: Future<Output = Result<T>>>(id: InstanceId, ask: impl Fn() -> F) -> Result<T> {
+    loop {
+        match ask().await {
+            Err(error @ Error::Unavailable(_)) => pause(id, &error).await,
+            answered => return answered,
+        }
+    }
+}
+
+async fn pause(id: InstanceId, error: &Error) {
+    tracing::warn!(instance = %id, %error, seconds = RETRY.as_secs(), "the task of the instance is ended when the control plane is back");
+    tokio::time::sleep(RETRY).await;
 }
 
 pub(super) fn is_ending(instance: &Instance) -> bool {

@@ -41,13 +41,14 @@ pub trait Volumes: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>>;
 
-    /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. Errors are logged and
-    /// do not stop the rest.
+    /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. All are tried. What is
+    /// refused is logged and stays as it is; the error says that the service was away for some of it, which is to be
+    /// asked for again.
     async fn detach(
         &self,
         context: &RequestContext,
         instance: &Instance,
         devices: &[BlockDevice],
         delete: bool,
-    );
+    ) -> Result<()>;
 }

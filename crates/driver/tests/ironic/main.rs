@@ -5,6 +5,7 @@
 mod deploying;
 mod full;
 mod killed;
+mod power;
 mod properties;
 mod support;
 mod tearing_down;

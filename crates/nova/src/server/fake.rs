@@ -1,12 +1,13 @@
 //! Scripted ports for the server's tests: every call that the server makes is written into one log, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Action, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::ports::{self, Action, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -37,6 +38,15 @@ pub struct Fake {
     pub log: Log,
     /// The journal takes nothing.
     pub no_journal: bool,
+    /// How often Placement, and Nova where an instance is changed, are found away.
+    pub away: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    fn is_there(&self) -> ports::Result<()> {
+        let left = self.away.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map_or(Ok(()), |_| Err(ports::Error::Unavailable("away".into())))
+    }
 }
 
 #[async_trait]
@@ -60,6 +70,7 @@ impl Instances for Fake {
         update: InstanceUpdate,
         _: Expect,
     ) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("update vm={:?} task={:?}", update.vm_state, update.task_state));
         Ok(())
     }
@@ -170,7 +181,24 @@ impl Placement for Fake {
         Ok(())
     }
 
+    async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {
+        Ok(HashSet::new())
+    }
+
+    async fn holders(&self, _: NodeId) -> ports::Result<Vec<InstanceId>> {
+        Ok(Vec::new())
+    }
+
+    async fn claim(&self, _: InstanceId) -> ports::Result<Option<Claim>> {
+        Ok(None)
+    }
+
+    async fn take_from(&self, _: InstanceId, _: NodeId, _: &Claim) -> ports::Result<bool> {
+        Ok(false)
+    }
+
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("release {instance}"));
         Ok(())
     }

@@ -21,6 +21,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
@@ -131,11 +132,15 @@ impl Endpoint {
             task_state: Some(None),
             ..InstanceUpdate::default()
         };
-        if let Err(error) = instances.update(context, &mut instance, update, Expect::Anything).await {
+        let failed = patiently(|| {
+            let (mut instance, update) = (instance.clone(), update.clone());
+            async move { instances.update(context, &mut instance, update, Expect::Anything).await }
+        });
+        if let Err(error) = failed.await {
             error!(instance = %instance.id, %error, "the server cannot be shown as failed");
         }
         if request.method == request::BUILD
-            && let Err(error) = self.ports.placement.release(context, instance.id).await
+            && let Err(error) = patiently(|| self.ports.placement.release(context, instance.id)).await
         {
             warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");
         }
@@ -248,6 +253,24 @@ fn is_evacuation(request: &Request) -> bool {
 
 fn instance_of(request: &Request) -> Result<Instance, Malformed> {
     parse::instance(request.args.get("instance").unwrap_or(&Value::Null))
+}
+
+/// The pause before something is asked for again that was away.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Does something for a request that is not answered to anybody, until what it needs is there and answers.
+async fn patiently<F: Future<Output = compute::ports::Result<()>>>(
+    act: impl Fn() -> F,
+) -> compute::ports::Result<()> {
+    loop {
+        match act().await {
+            Err(error @ compute::ports::Error::Unavailable(_)) => {
+                warn!(%error, seconds = RETRY.as_secs(), "a service is away; the end of a refused request waits for it");
+                tokio::time::sleep(RETRY).await;
+            }
+            answered => return answered,
+        }
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`

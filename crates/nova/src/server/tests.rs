@@ -71,6 +71,17 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_refused_build_claimed_is_given_back_when_the_services_are_back() {
+    for away in [1, 2, 5] {
+        let fake = Fake { no_journal: true, ..Fake::default() };
+        fake.away.store(away, std::sync::atomic::Ordering::Relaxed);
+        send(&fake, request("build_and_run_instance", testing::build_args())).await.unwrap_err();
+        let ended = ["update vm=Some(Error) task=Some(None)".to_owned(), format!("release {ID}")];
+        assert_eq!(fake.log.lines()[3..], ended, "away {away} times");
+    }
+}
+
 #[tokio::test]
 async fn a_delete_that_the_journal_does_not_take_is_begun_all_the_same() {
     let fake = Fake { no_journal: true, ..Fake::default() };

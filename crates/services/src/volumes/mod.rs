@@ -139,18 +139,20 @@ impl ports::Volumes for Volumes {
         instance: &Instance,
         devices: &[BlockDevice],
         delete: bool,
-    ) {
+    ) -> Result<()> {
         let mut devices: Vec<BlockDevice> =
             devices.iter().filter(|device| device.is_volume()).cloned().collect();
         if devices.is_empty() {
-            return;
+            return Ok(());
         }
+        let mut away = Away::default();
         // Each may know what the others do not: the request what could not be written down, the records what an earlier
         // process made, Cinder what neither got to know.
         match self.ledger.disks(context, instance).await {
             Ok(records) => devices.extend(records.into_iter().filter(BlockDevice::is_volume)),
             Err(error) => {
                 tracing::warn!(instance = %instance.id, %error, "the disks' records could not be read again");
+                away.conductor(error);
             }
         }
         let (user, own) = (user(context), Caller::own(context.global_id()));
@@ -160,6 +162,7 @@ impl ports::Volumes for Volumes {
             Ok(found) => attachments.extend(found.into_iter().map(|attachment| attachment.id)),
             Err(error) => {
                 tracing::warn!(instance = %instance.id, %error, "Cinder does not list the attachments");
+                away.cinder(&error);
             }
         }
         for attachment in attachments {
@@ -169,6 +172,7 @@ impl ports::Volumes for Volumes {
             };
             if let Err(error) = ended {
                 tracing::warn!(instance = %instance.id, attachment, %error, "the volume could not be detached");
+                away.cinder(&error);
             }
         }
         let doomed = devices.iter().filter(|device| delete && device.delete_on_termination);
@@ -180,7 +184,29 @@ impl ports::Volumes for Volumes {
             };
             if let Err(error) = deleted {
                 tracing::warn!(instance = %instance.id, volume, %error, "the volume could not be deleted");
+                away.cinder(&error);
             }
+        }
+        away.0.map_or(Ok(()), |why| Err(ports::Error::Unavailable(why)))
+    }
+}
+
+/// The first service that was away, while the rest went on.
+#[derive(Default)]
+struct Away(Option<String>);
+
+impl Away {
+    fn conductor(&mut self, error: ports::Error) {
+        if let ports::Error::Unavailable(why) = error {
+            self.0.get_or_insert(why);
+        }
+    }
+
+    /// Cinder answers 500 where a storage system refuses to let go of a volume, and will go on doing so: that is an
+    /// answer, which the server's end does not wait for.
+    fn cinder(&mut self, error: &Error) {
+        if error.is_transient() && error.status() != Some(500) {
+            self.0.get_or_insert_with(|| error.to_string());
         }
     }
 }

@@ -121,7 +121,7 @@ async fn what_cannot_be_written_down_is_not_left_behind() {
         assert_eq!(lab.shared.world().attachments.len(), 1);
         let known = if is_known { &devices } else { &asked };
         lab.shared.world().hidden = is_known;
-        lab.volumes.detach(&lab.context, &lab.instance, known, false).await;
+        lab.volumes.detach(&lab.context, &lab.instance, known, false).await.unwrap();
         assert_eq!(lab.shared.world().attachments.len(), 0, "known: {is_known}");
     }
 }
@@ -132,7 +132,7 @@ async fn a_volume_that_is_still_being_detached_is_deleted_afterwards() {
     let mut devices = [lab.reserved()];
     lab.attach(&mut devices).await.unwrap();
     lab.shared.world().detaching = 3;
-    lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await;
+    lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await.unwrap();
     assert_eq!(lab.shared.world().volumes.len(), 0);
 }
 
@@ -189,13 +189,24 @@ async fn a_detach_ends_attachments_and_deletes_what_goes_with_the_server() {
         lab.disk(BlockDevice { destination: "local".to_owned(), ..made_of("image") }),
     ];
     lab.attach(&mut asked.clone()).await.unwrap();
-    lab.volumes.detach(&lab.context, &lab.instance, &asked, false).await;
+    lab.volumes.detach(&lab.context, &lab.instance, &asked, false).await.unwrap();
     let left = |world: &World| (world.attachments.len(), world.volumes.len());
     assert_eq!(left(&lab.shared.world()), (0, 2));
     // The token has ended meanwhile.
     let late = RequestContext { auth_token: Some("ended".into()), ..lab.context.clone() };
-    lab.volumes.detach(&late, &lab.instance, &asked, true).await;
+    lab.volumes.detach(&late, &lab.instance, &asked, true).await.unwrap();
     assert_eq!(left(&lab.shared.world()), (0, 1));
+}
+
+#[tokio::test]
+async fn a_detach_says_that_cinder_was_away_and_does_the_rest() {
+    let lab = quick().await;
+    let mut devices = [lab.reserved()];
+    lab.attach(&mut devices).await.unwrap();
+    lab.shared.world().lost = Some("DELETE attachments");
+    let error = lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await.unwrap_err();
+    assert!(matches!(error, ports::Error::Unavailable(_)), "{error}");
+    assert_eq!(lab.shared.world().volumes.len(), 0);
 }
 
 #[tokio::test]
@@ -203,6 +214,6 @@ async fn a_server_without_volumes_asks_nobody() {
     let lab = quick().await;
     let mut devices = [lab.disk(BlockDevice { destination: "local".to_owned(), ..made_of("image") })];
     assert_eq!(lab.attach(&mut devices).await.unwrap().len(), 0);
-    lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await;
+    lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await.unwrap();
     assert_eq!(lab.shared.log().len(), 0);
 }

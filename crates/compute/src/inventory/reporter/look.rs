@@ -43,6 +43,7 @@ impl Reporter {
         self.audit(context, &ours, members, &mut audits).await?;
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         let usage = usage_by_node(&instances);
+        let free = self.free(&nodes);
         let queue = Mutex::new(nodes.into_iter());
         let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage, began));
         for (written, failed) in futures_util::future::join_all(writers).await {
@@ -50,6 +51,7 @@ impl Reporter {
             outcome.failed += failed;
         }
         self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
+        self.audit_claims(context, free, &mut audits).await;
         self.picture().keep_only(|node| ours.contains(&node));
         self.show_states();
         if outcome.written + outcome.removed > 0 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
-use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
+use compute::request::{BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, Origin};
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::json;
@@ -71,6 +71,17 @@ pub fn with_volume(world: &World, mut request: BuildRequest) -> BuildRequest {
     let mut tables = world.tables();
     tables.volumes.insert(volume, None);
     tables.disks.insert(request.instance.id, request.block_devices.clone());
+    tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
+    request
+}
+
+/// The same server with a port that the user made.
+pub fn with_port(world: &World, mut request: BuildRequest) -> BuildRequest {
+    let port = Uuid::from_u128(0xB047);
+    let brought = NetworkRequest { port_id: Some(port), ..NetworkRequest::default() };
+    request.networks = NetworkRequests::These(vec![brought]);
+    let mut tables = world.tables();
+    tables.users_ports.insert(port);
     tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
     request
 }

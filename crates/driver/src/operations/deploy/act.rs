@@ -1,42 +1,36 @@
 //! Deploying: the calls.
 
-use std::collections::BTreeSet;
-
 use openstack::ironic::{Node, ProvisionState, ProvisionTarget};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Ironic, Setback, is_bad_image};
+use super::{Memory, Observed, Step, Wanted, decide, decide::may_have_targets};
 use crate::{
-    ConfigDrive, Error, Next,
-    deploy::{Seen, Step, Wanted, decide, may_have_targets},
-    drive::{Named, Operation},
-    gate::{Gate, Gates},
+    ConfigDrive, Error,
+    gate::Limited,
+    ironic::Ironic,
+    plan::{self, Next, Perform, Plan},
+    setback::{Setback, is_bad_image},
 };
 
 /// What Ironic's validation must find usable, as Nova asks.
 const VALIDATED: [&str; 3] = ["deploy", "power", "storage"];
 
 /// A config drive that was asked for; empty for a deployment without.
-pub(crate) struct Built(Option<SecretString>);
+struct Built(Option<SecretString>);
 
 /// The operation.
 pub(crate) struct Deploy<'a> {
-    pub(crate) ironic: Ironic,
-    pub(crate) wanted: Wanted,
-    pub(crate) config_drive: &'a dyn ConfigDrive,
-    pub(crate) cancel: &'a CancellationToken,
+    ironic: Ironic,
+    wanted: Wanted,
+    config_drive: &'a dyn ConfigDrive,
+    cancel: &'a CancellationToken,
     /// The config drive, from when it is built until Ironic has it.
-    pub(crate) built: Option<Built>,
-    /// The volumes whose targets we have asked for.
-    pub(crate) added: BTreeSet<String>,
-    pub(crate) described: bool,
-    pub(crate) valid: bool,
-    pub(crate) asked: bool,
+    built: Option<Built>,
 }
 
-impl Named for Step {
+impl plan::Step for Step {
     fn name(&self) -> &'static str {
         match self {
             Self::Describe(_) => "describe",
@@ -46,79 +40,96 @@ impl Named for Step {
             Self::Deploy => "deploy",
         }
     }
+
+    fn limited(&self) -> Option<Limited> {
+        matches!(self, Self::Deploy).then_some(Limited::Deployments)
+    }
 }
 
-impl Operation for Deploy<'_> {
+impl Plan for Wanted {
     const NAME: &'static str = "deploy";
-    type Seen = Seen;
+    type Observed = Observed;
+    type Memory = Memory;
     type Step = Step;
 
-    async fn observe(&mut self, fresh: Option<Node>) -> Result<Seen, openstack::Error> {
-        let node = match fresh {
-            Some(node) => Some(node),
-            None => self.ironic.node(self.wanted.node).await?,
-        };
-        let mut seen = Seen {
-            node,
-            targets: Vec::new(),
-            added: self.added.clone(),
-            described: self.described,
-            valid: self.valid,
-            asked: self.asked,
-        };
-        let may_have_targets = seen.node.as_ref().is_some_and(|node| may_have_targets(node, &self.wanted));
-        if may_have_targets && matches!(self.decide(&seen), Next::Act(_)) {
+    fn decide(&self, seen: &Observed, memory: &Memory) -> Next<Step> {
+        decide(seen, memory, self)
+    }
+
+    fn begin(&self, step: &Step, _seen: &Observed, memory: &mut Memory) {
+        // Before the answer, which may be lost.
+        if let Step::AddTarget(target) = step {
+            memory.added.insert(target.volume_id.clone());
+        }
+    }
+
+    fn accepted(&self, step: &Step, memory: &mut Memory) {
+        match step {
+            Step::Describe(_) => (memory.described, memory.valid) = (true, false),
+            Step::Validate => memory.valid = true,
+            Step::Deploy => memory.asked = true,
+            Step::RemoveTarget(_) | Step::AddTarget(_) => {}
+        }
+    }
+
+    fn node<'a>(&self, seen: &'a Observed) -> Option<&'a Node> {
+        seen.node.as_ref()
+    }
+}
+
+impl<'a> Deploy<'a> {
+    /// The deployment of a node that is reserved.
+    pub(crate) fn new(
+        ironic: Ironic,
+        wanted: Wanted,
+        config_drive: &'a dyn ConfigDrive,
+        cancel: &'a CancellationToken,
+    ) -> Self {
+        Self { ironic, wanted, config_drive, cancel, built: None }
+    }
+}
+
+impl Perform for Deploy<'_> {
+    type Plan = Wanted;
+
+    fn plan(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    async fn observe(&mut self, fresh: Option<Node>, memory: &Memory) -> Result<Observed, openstack::Error> {
+        let node = self.ironic.fresh_or_read(fresh, self.wanted.node).await?;
+        let may_have_targets = node.as_ref().is_some_and(|node| may_have_targets(node, &self.wanted));
+        let mut seen = Observed { node, targets: Vec::new() };
+        if may_have_targets && matches!(self.wanted.decide(&seen, memory), Next::Act(_)) {
             seen.targets = self.ironic.client.volume_targets(&self.ironic.caller, self.wanted.node).await?;
         }
         Ok(seen)
     }
 
-    fn decide(&self, seen: &Seen) -> Next<Step> {
-        decide(seen, &self.wanted)
-    }
-
-    async fn act(&mut self, step: Step, mut seen: Seen) -> Result<Option<Seen>, Setback> {
+    async fn perform(&mut self, step: &Step, mut seen: Observed) -> Result<Option<Observed>, Setback> {
         let Ironic { client, caller } = &self.ironic;
         match step {
             Step::Describe(patch) => {
-                seen.node = Some(client.patch_node(caller, self.wanted.node, &patch).await?);
-                (self.described, seen.described) = (true, true);
-                (self.valid, seen.valid) = (false, false);
+                seen.node = Some(client.patch_node(caller, self.wanted.node, patch).await?);
             }
             Step::RemoveTarget(target) => {
-                self.remove_target(target).await?;
-                seen.targets.retain(|there| there.uuid != target);
+                self.remove_target(*target).await?;
+                seen.targets.retain(|there| there.uuid != *target);
             }
             Step::AddTarget(target) => {
-                // Before the answer, which may be lost.
-                self.added.insert(target.volume_id.clone());
-                seen.targets.push(client.create_volume_target(caller, &target).await?);
-                seen.added = self.added.clone();
+                seen.targets.push(client.create_volume_target(caller, target).await?);
             }
-            Step::Validate => {
-                self.validate().await?;
-                (self.valid, seen.valid) = (true, true);
-            }
+            Step::Validate => self.validate().await?,
             Step::Deploy => {
                 let Some(node) = seen.node.as_mut() else { return Ok(None) };
                 self.put(node).await?;
-                self.asked = true;
                 self.built = None;
-                seen.asked = true;
                 // Ironic has changed the state before it answers.
                 node.provision_state = ProvisionState::Deploying;
                 node.target_provision_state = ProvisionState::Active;
             }
         }
         Ok(Some(seen))
-    }
-
-    fn gate<'a>(&self, gates: &'a Gates, step: &Step) -> Option<&'a Gate> {
-        matches!(step, Step::Deploy).then_some(&gates.deployments)
-    }
-
-    fn node<'a>(&self, seen: &'a Seen) -> Option<&'a Node> {
-        seen.node.as_ref()
     }
 }
 
@@ -129,7 +140,7 @@ impl Deploy<'_> {
             Ok(()) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             // Ironic deletes a target only while the machine is off.
-            Err(error) if error.is_bad_request() => Err(Setback::Over(Error::Unavailable(format!(
+            Err(error) if error.is_bad_request() => Err(Setback::Over(Error::AnotherNode(format!(
                 "Node {node} has volume target {target} from before instance {instance}, which Ironic does not delete; switch the node \
                  off and delete it before a server can be there: {}",
                 error.message()
@@ -150,7 +161,7 @@ impl Deploy<'_> {
         if faults.is_empty() {
             return Ok(());
         }
-        Err(Setback::Over(Error::Invalid(format!(
+        Err(Setback::Over(Error::AnotherNode(format!(
             "Ironic finds node {} not fit to be deployed for instance {} ({})",
             self.wanted.node,
             self.wanted.server.instance,
@@ -173,14 +184,11 @@ impl Deploy<'_> {
         put.await.map_err(|error| {
             if is_bad_image(&error) {
                 let text = format!("Ironic refuses the image of the instance: {}", error.message());
-                return Setback::Over(Error::Rejected(text));
+                return Setback::Over(Error::NoNode(text));
             }
+            let text = format!("Ironic refuses to deploy node {}: {}", node.uuid, error.message());
             match Setback::from(error) {
-                Setback::Over(Error::Remote(error)) => Setback::Over(Error::DeployFailed(format!(
-                    "Ironic refuses to deploy node {}: {}",
-                    node.uuid,
-                    error.message()
-                ))),
+                Setback::Over(_) => Setback::Over(Error::AnotherNode(text)),
                 other => other,
             }
         })

@@ -1,68 +1,22 @@
-//! Deploying: from a reserved node to an `active` one.
-//!
-//! Expected flow: describe the server in `instance_info`, add the volume targets, validate, `PUT` target `active`, wait.
-//! All of it can be observed but three things, which an operation remembers for itself and which are asked for again after
-//! a restart: that Ironic has taken the description, that it has validated, and that it has accepted our `PUT`. After a `PUT` whose answer was lost
-//! the node tells: `deploying` means that it arrived.
+//! Deploying: what comes next.
 
 use std::collections::BTreeSet;
 
 use openstack::ironic::{NewVolumeTarget, Node, Patch, ProvisionState as S, VolumeTarget};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
+use super::{Memory, Observed, Step, Wanted};
 use crate::{
-    Failure, Next, NodeId,
-    server::{Server, instance_info},
+    Error,
+    instance_info::instance_info,
+    ironic::last_error,
+    plan::{Next, Wait},
 };
 
-/// What deploying looks at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// The node; `None` if Ironic does not have it.
-    pub node: Option<Node>,
-    /// Its volume targets; need to be known only if the node is not deployed yet and [`may_have_targets`].
-    pub targets: Vec<VolumeTarget>,
-    /// The volumes whose targets we have asked for: a target of one of them is as wanted, however Ironic shows it.
-    pub added: BTreeSet<String>,
-    /// Ironic has taken our description: should it show it in another form than we wrote it, that is its business.
-    pub described: bool,
-    /// Ironic has validated the node as it is described now.
-    pub valid: bool,
-    /// Ironic has accepted our `PUT` of target `active`.
-    pub asked: bool,
-}
-
-/// What is wanted: the node deployed like this.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Wanted {
-    /// The node.
-    pub node: NodeId,
-    /// The server that `instance_info` shall describe; entries that do not come from it are left alone.
-    pub server: Server,
-    /// Volumes for it to connect to, and to no other. Each has its own boot index.
-    pub targets: Vec<NewVolumeTarget>,
-}
-
-/// One call.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// `PATCH` those entries of `instance_info` that are not as wanted.
-    Describe(Vec<Patch>),
-    /// `DELETE` a volume target that is not wanted: a machine must not reach the volumes of a server that it had before.
-    RemoveTarget(Uuid),
-    /// `POST` a volume target.
-    AddTarget(NewVolumeTarget),
-    /// `GET …/validate`: deploy, power and storage must be usable.
-    Validate,
-    /// `PUT …/states/provision` with target `active` and the config drive.
-    Deploy,
-}
-
 /// The next step towards an `active` node.
-pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
+pub(crate) fn decide(seen: &Observed, memory: &Memory, wanted: &Wanted) -> Next<Step> {
     let (id, instance) = (wanted.node, wanted.server.instance);
-    let gone = |why: &str| Next::Fail(Failure::Gone(format!("Instance {instance} lost node {id}: {why}")));
+    let gone = |why: &str| Next::Fail(Error::Gone(format!("Instance {instance} lost node {id}: {why}")));
     let Some(node) = &seen.node else {
         return gone("Ironic does not have it any more");
     };
@@ -71,10 +25,13 @@ pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
     }
     let state = &node.provision_state;
     match state {
-        S::Available | S::NoState if seen.asked => gone("it was given back while it was being deployed"),
-        S::Available | S::NoState => prepare(seen, node, wanted),
-        S::Deploying | S::WaitCallBack | S::DeployHold | S::DeployDone | S::Rebuild | S::Adopting => {
-            Next::Wait
+        S::Available | S::NoState if memory.asked => gone("it was given back while it was being deployed"),
+        S::Available | S::NoState => prepare(seen, memory, node, wanted),
+        S::Deploying | S::WaitCallBack | S::DeployDone | S::Rebuild | S::Adopting => {
+            Next::Wait(Wait::provision(node, format!("Ironic deploys the node ('{state}')")))
+        }
+        S::DeployHold => {
+            Next::Wait(Wait::provision(node, "an operator's step holds the deployment ('deploy hold')"))
         }
         // Whoever rescues or services a node finds it deployed.
         S::Active
@@ -88,7 +45,7 @@ pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
         | S::ServiceWait
         | S::ServiceFailed
         | S::ServiceHold => Next::Done,
-        S::DeployFailed | S::Error | S::AdoptFailed => Next::Fail(Failure::DeployFailed(format!(
+        S::DeployFailed | S::Error | S::AdoptFailed => Next::Fail(Error::AnotherNode(format!(
             "Ironic failed to deploy instance {instance} on node {id}: {}",
             last_error(node)
         ))),
@@ -96,29 +53,24 @@ pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
             gone(&format!("it is being torn down ('{state}')"))
         }
         S::Enroll | S::Verifying | S::Manageable | S::Inspecting | S::InspectWait | S::InspectFailed => {
-            Next::Fail(Failure::Unavailable(format!(
+            Next::Fail(Error::AnotherNode(format!(
                 "Node {id} was taken out of service ('{state}') before instance {instance} was deployed"
             )))
         }
         // A state of a newer Ironic, on a node that is ours: it leads somewhere.
-        S::Other(_) => Next::Wait,
+        S::Other(_) => Next::Wait(Wait::provision(node, format!("Ironic is in state '{state}'"))),
     }
 }
 
-/// Ironic's own word on what went wrong.
-pub(crate) fn last_error(node: &Node) -> &str {
-    node.last_error.as_deref().filter(|text| !text.is_empty()).unwrap_or("Ironic gives no reason")
-}
-
-fn prepare(seen: &Seen, node: &Node, wanted: &Wanted) -> Next<Step> {
+fn prepare(seen: &Observed, memory: &Memory, node: &Node, wanted: &Wanted) -> Next<Step> {
     if node.maintenance {
-        return Next::Fail(Failure::Unavailable(format!("Node {} was put in maintenance", node.uuid)));
+        return Next::Fail(Error::AnotherNode(format!("Node {} was put in maintenance", node.uuid)));
     }
     let patch = description(node, &instance_info(&wanted.server, node));
-    if !seen.described && !patch.is_empty() {
+    if !memory.described && !patch.is_empty() {
         return Next::Act(Step::Describe(patch));
     }
-    let same = |there: &VolumeTarget, target: &NewVolumeTarget| is_same(there, target, &seen.added);
+    let same = |there: &VolumeTarget, target: &NewVolumeTarget| is_same(there, target, &memory.added);
     let is_wanted = |there: &VolumeTarget| wanted.targets.iter().any(|target| same(there, target));
     if let Some(other) = seen.targets.iter().find(|there| !is_wanted(there)) {
         return Next::Act(Step::RemoveTarget(other.uuid));
@@ -127,7 +79,7 @@ fn prepare(seen: &Seen, node: &Node, wanted: &Wanted) -> Next<Step> {
     if let Some(missing) = wanted.targets.iter().find(|target| !is_there(target)) {
         return Next::Act(Step::AddTarget(missing.clone()));
     }
-    Next::Act(if seen.valid { Step::Deploy } else { Step::Validate })
+    Next::Act(if memory.valid { Step::Deploy } else { Step::Validate })
 }
 
 /// The patch that brings `instance_info` to what is wanted.
@@ -165,9 +117,14 @@ fn shows(shown: &Map<String, Value>, properties: &Map<String, Value>) -> bool {
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, json};
+    use uuid::Uuid;
 
     use super::*;
-    use crate::{act::tests::states, server::tests::captured};
+    use crate::{
+        NodeId,
+        instance_info::{instance_info, tests::captured},
+        testing::states,
+    };
 
     fn wanted() -> Wanted {
         Wanted { node: NodeId(Uuid::from_u128(1)), server: captured(), targets: vec![] }
@@ -183,13 +140,12 @@ mod tests {
         }
     }
 
-    fn seen(node: Node) -> Seen {
-        Seen { node: Some(node), ..nothing() }
+    fn seen(node: Node) -> Observed {
+        Observed { node: Some(node), targets: vec![] }
     }
 
-    fn nothing() -> Seen {
-        let (targets, added) = (vec![], BTreeSet::new());
-        Seen { node: None, targets, added, described: false, valid: false, asked: false }
+    fn fresh(seen: &Observed, wanted: &Wanted) -> Next<Step> {
+        decide(seen, &Memory::default(), wanted)
     }
 
     fn volume(id: &str, boot_index: i64) -> NewVolumeTarget {
@@ -238,11 +194,11 @@ mod tests {
             Next::Act(Step::RemoveTarget(_)) => "remove target",
             Next::Act(Step::Validate) => "validate",
             Next::Act(Step::Deploy) => "deploy",
-            Next::Wait => "wait",
+            Next::Wait(_) => "wait",
             Next::Done => "done",
-            Next::Fail(Failure::DeployFailed(_)) => "failed",
-            Next::Fail(Failure::Gone(_)) => "gone",
-            Next::Fail(Failure::Unavailable(_)) => "unavailable",
+            Next::Fail(Error::AnotherNode(text)) if text.starts_with("Ironic failed") => "failed",
+            Next::Fail(Error::AnotherNode(_)) => "unavailable",
+            Next::Fail(Error::Gone(_)) => "gone",
             Next::Fail(other) => panic!("{other:?}"),
         }
     }
@@ -250,7 +206,7 @@ mod tests {
     #[test]
     fn every_state_of_a_node_that_is_ours_has_its_next_step() {
         for state in states() {
-            let next = decide(&seen(node(state.clone())), &wanted());
+            let next = fresh(&seen(node(state.clone())), &wanted());
             assert_eq!(outcome(&next), expected(&state), "{state}");
         }
     }
@@ -260,16 +216,20 @@ mod tests {
         for state in states() {
             for instance in [None, Some(Uuid::from_u128(9))] {
                 let lost = Node { instance_uuid: instance, ..node(state.clone()) };
-                assert_eq!(outcome(&decide(&seen(lost), &wanted())), "gone", "{state}");
+                assert_eq!(outcome(&fresh(&seen(lost), &wanted())), "gone", "{state}");
             }
         }
-        assert_eq!(outcome(&decide(&nothing(), &wanted())), "gone");
+        assert_eq!(outcome(&fresh(&Observed::default(), &wanted())), "gone");
     }
 
     #[test]
     fn an_accepted_put_is_never_repeated() {
         for state in states() {
-            let next = decide(&Seen { valid: true, asked: true, ..seen(node(state.clone())) }, &wanted());
+            let next = decide(
+                &seen(node(state.clone())),
+                &Memory { valid: true, asked: true, ..Memory::default() },
+                &wanted(),
+            );
             assert_ne!(outcome(&next), "deploy", "{state}");
         }
     }
@@ -280,7 +240,7 @@ mod tests {
         bare.instance_info.remove("traits");
         bare.instance_info.insert("left_by_somebody".into(), json!(1));
         assert_eq!(
-            decide(&seen(bare), &wanted()),
+            fresh(&seen(bare), &wanted()),
             Next::Act(Step::Describe(vec![Patch::add("/instance_info/traits", json!(["CUSTOM_LAB"]))]))
         );
     }
@@ -289,14 +249,14 @@ mod tests {
     fn a_description_that_ironic_shows_in_another_form_is_not_written_again() {
         let mut changed = node(S::Available);
         changed.instance_info.insert("root_gb".into(), json!(100));
-        let next = decide(&Seen { described: true, ..seen(changed) }, &wanted());
+        let next = decide(&seen(changed), &Memory { described: true, ..Memory::default() }, &wanted());
         assert_eq!(next, Next::Act(Step::Validate));
     }
 
     #[test]
     fn targets_are_added_one_by_one_and_all_others_removed() {
         let wanted = Wanted { targets: vec![volume("a", 0), volume("b", 1)], ..wanted() };
-        let step = |targets| decide(&Seen { targets, ..seen(node(S::Available)) }, &wanted);
+        let step = |targets| fresh(&Observed { targets, ..seen(node(S::Available)) }, &wanted);
         assert_eq!(step(vec![]), Next::Act(Step::AddTarget(volume("a", 0))));
         assert_eq!(step(vec![there("a", 0, 5)]), Next::Act(Step::AddTarget(volume("b", 1))));
         assert_eq!(step(vec![there("old", 0, 5)]), Next::Act(Step::RemoveTarget(Uuid::from_u128(5))));
@@ -304,8 +264,8 @@ mod tests {
         let left = there("left", 7, 7);
         let removal = Next::Act(Step::RemoveTarget(left.uuid));
         assert_eq!(step(vec![there("a", 0, 5), there("b", 1, 6), left.clone()]), removal);
-        let none = Seen { targets: vec![left], ..seen(node(S::Available)) };
-        assert_eq!(decide(&none, &self::wanted()), removal);
+        let none = Observed { targets: vec![left], ..seen(node(S::Available)) };
+        assert_eq!(fresh(&none, &self::wanted()), removal);
     }
 
     #[test]
@@ -319,8 +279,9 @@ mod tests {
         let step = |target: NewVolumeTarget, shown, added: &[&str]| {
             let there = VolumeTarget { properties: shown, ..there("a", 0, 5) };
             let added = added.iter().map(|&id| id.to_owned()).collect();
-            let seen = Seen { targets: vec![there], added, ..seen(node(S::Available)) };
-            outcome(&decide(&seen, &Wanted { targets: vec![target], ..wanted() }))
+            let seen = Observed { targets: vec![there], ..seen(node(S::Available)) };
+            let memory = Memory { added, ..Memory::default() };
+            outcome(&decide(&seen, &memory, &Wanted { targets: vec![target], ..wanted() }))
         };
         let target = NewVolumeTarget { properties: properties(1, "hunter2"), ..volume("a", 0) };
         let renewed = NewVolumeTarget { renewed: true, ..target.clone() };
@@ -337,14 +298,14 @@ mod tests {
     #[test]
     fn maintenance_stops_a_deployment_only_before_it_began() {
         let maintenance = |state| seen(Node { maintenance: true, ..node(state) });
-        assert_eq!(outcome(&decide(&maintenance(S::Available), &wanted())), "unavailable");
-        assert_eq!(outcome(&decide(&maintenance(S::Deploying), &wanted())), "wait");
-        assert_eq!(outcome(&decide(&maintenance(S::Active), &wanted())), "done");
+        assert_eq!(outcome(&fresh(&maintenance(S::Available), &wanted())), "unavailable");
+        assert_eq!(outcome(&fresh(&maintenance(S::Deploying), &wanted())), "wait");
+        assert_eq!(outcome(&fresh(&maintenance(S::Active), &wanted())), "done");
     }
 
     #[test]
     fn the_failure_repeats_what_ironic_says() {
-        let Next::Fail(Failure::DeployFailed(text)) = decide(&seen(node(S::DeployFailed)), &wanted()) else {
+        let Next::Fail(Error::AnotherNode(text)) = fresh(&seen(node(S::DeployFailed)), &wanted()) else {
             panic!()
         };
         assert!(text.ends_with("no disk"), "{text}");

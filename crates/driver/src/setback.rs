@@ -1,72 +1,18 @@
-//! The acts: each operation's calls to Ironic, and what an error of a call means for the operation that made it.
+//! What an error of a call to Ironic means for the operation that made it.
 
-mod deploy;
-mod release;
-mod reserve;
-mod teardown;
-mod vifs;
+use crate::{Error, error::user_message};
 
-use std::collections::BTreeSet;
-
-pub(crate) use self::{deploy::Deploy, release::Release, reserve::Reserve, teardown::TearDown, vifs::Vifs};
-use crate::{Error, InstanceId, NodeId};
-use openstack::{
-    Caller,
-    ironic::{Client, Node, ProvisionState},
-};
-
-/// Ironic, within somebody's request. The credentials are always our own: what is done to a node is no user's right,
-/// and outlives their tokens.
-#[derive(Clone)]
-pub(crate) struct Ironic {
-    pub(crate) client: Client,
-    pub(crate) caller: Caller,
-}
-
-impl Ironic {
-    pub(crate) fn new(client: &Client, caller: &Caller) -> Self {
-        Self { client: client.clone(), caller: caller.as_own() }
-    }
-
-    /// A node; `None` if there is no such node.
-    pub(crate) async fn node(&self, id: NodeId) -> Result<Option<Node>, openstack::Error> {
-        match self.client.node(&self.caller, id, &[]).await {
-            Ok(node) => Ok(Some(node)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The node that carries an instance.
-    pub(crate) async fn node_of(&self, instance: InstanceId) -> Result<Option<Node>, openstack::Error> {
-        self.client.node_by_instance(&self.caller, instance.0, &[]).await
-    }
-
-    /// The VIFs attached to a node.
-    pub(crate) async fn vifs(&self, node: NodeId) -> Result<BTreeSet<String>, openstack::Error> {
-        Ok(self.client.vifs(&self.caller, node).await?.into_iter().collect())
-    }
-
-    /// Detaches a VIF; one that is not attached (400), or not there at all, is fine.
-    pub(crate) async fn detach_vif(&self, node: NodeId, vif: &str) -> Result<(), openstack::Error> {
-        match self.client.detach_vif(&self.caller, node, vif).await {
-            Err(error) if !error.is_bad_request() && !error.is_not_found() => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Why a step did not happen, by what the loop does about it.
+/// Why a step did not happen, by what the runner does about it.
 #[derive(Debug)]
 pub(crate) enum Setback {
-    /// The node is locked, or in a transition that allows no change: look again a little later, within the limit of
+    /// The node is locked, or in a transition that allows no change: observe again a little later, within the limit of
     /// `api_max_retries`.
     Busy(openstack::Error),
-    /// Ironic is away, or its answer was lost: look again later, for as long as the driver's patience lasts.
+    /// Ironic cannot be reached, or its answer was lost: observe again later, for as long as the driver's patience lasts.
     Away(Error),
-    /// Ironic is well and takes no more at once: line up, for as long as it takes.
+    /// Ironic is well and at its concurrency limit: queue, for as long as it takes.
     Full,
-    /// Refused for good, as things were when we looked: look again once. If the same step is due still, that was the answer.
+    /// Refused, as things were when they were observed: observe again once. If the same step is due still, that was the answer.
     Refused(openstack::Error),
     /// The operation is over.
     Over(Error),
@@ -83,6 +29,17 @@ impl Setback {
             Self::Over(_) => "over",
         }
     }
+
+    /// Why the operation waits now, for the operator. Names no address.
+    pub(crate) fn reason(&self, step: &str) -> String {
+        match self {
+            Self::Busy(_) => format!("the node is locked (step {step})"),
+            Self::Away(Error::Unreachable(_)) => format!("Ironic cannot be reached (step {step})"),
+            Self::Away(error) => format!("{error} (step {step})"),
+            Self::Full => format!("Ironic is at its concurrency limit (step {step})"),
+            Self::Refused(_) | Self::Over(_) => format!("Ironic refused step {step}"),
+        }
+    }
 }
 
 impl From<openstack::Error> for Setback {
@@ -90,21 +47,32 @@ impl From<openstack::Error> for Setback {
         if error.is_conflict() {
             Self::Busy(error)
         } else if is_verdict(&error) {
-            Self::Over(Error::Remote(error))
+            Self::Over(Error::Retry(format!("Ironic refuses: {}", error.message())))
         } else if is_full(&error) {
             Self::Full
         } else if is_away(&error) {
-            Self::Away(Error::Remote(error))
+            Self::Away(Error::Unreachable(error))
         } else {
             Self::Refused(error)
         }
     }
 }
 
+/// What Ironic refuses for good, in its own words.
+pub(crate) fn refused(error: &openstack::Error) -> Error {
+    Error::Retry(user_message(error))
+}
+
 /// Whether Ironic cannot be asked now and may be later: it is away, or our credentials, the catalog or something
 /// between us and Ironic is wrong until an operator has put it right.
 pub(crate) fn is_away(error: &openstack::Error) -> bool {
-    error.is_transient() || needs_operator(error)
+    error.is_transient() || needs_operator(error) || is_without_conductor(error)
+}
+
+/// Whether no living conductor manages the node (`NoValidHost`: 404, and 400 where a node is changed): one that is started again
+/// takes it over.
+fn is_without_conductor(error: &openstack::Error) -> bool {
+    error.message().contains("No conductor service registered")
 }
 
 /// Whether only an operator can help.
@@ -146,31 +114,10 @@ pub(crate) fn is_unattachable(error: &openstack::Error) -> bool {
     error.is_bad_request() || (error.is_conflict() && error.message().contains("Unable to attach VIF"))
 }
 
-/// Whether a node is in exactly the place it was left in.
-pub(crate) fn same_place(node: &Node, state: &ProvisionState, target: &ProvisionState) -> bool {
-    node.provision_state == *state && node.target_provision_state == *target
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// Every state a node can be in: the named, none, and one that only a newer Ironic knows.
-    pub(crate) fn states() -> Vec<ProvisionState> {
-        let mut states = ProvisionState::ALL.to_vec();
-        states.extend([ProvisionState::NoState, ProvisionState::Other("polishing".into())]);
-        states
-    }
-
-    pub(crate) fn http(status: u16, message: &str) -> openstack::Error {
-        openstack::Error::Http {
-            service: "baremetal",
-            status,
-            code: None,
-            message: message.into(),
-            request_id: None,
-        }
-    }
+    use crate::testing::http;
 
     #[test]
     fn errors_are_told_apart_by_what_to_do() {
@@ -195,6 +142,20 @@ pub(crate) mod tests {
             (http(500, "Failed to validate deploy or power info for node x: no image"), "over"),
             (http(400, "The requested action \"deploy\" can not be performed"), "refused"),
             (http(404, "Node x could not be found."), "refused"),
+            (
+                http(
+                    404,
+                    "No valid host was found. Reason: No conductor service registered which supports driver ipmi for conductor group \"a\".",
+                ),
+                "away",
+            ),
+            (
+                http(
+                    400,
+                    "No valid host was found. Reason: No conductor service registered which supports driver ipmi.",
+                ),
+                "away",
+            ),
             (http(403, "protected"), "refused"),
             (openstack::Error::Lost { service: "baremetal", message: String::new() }, "away"),
             (openstack::Error::Auth { status: 401, message: String::new() }, "away"),

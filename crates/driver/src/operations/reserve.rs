@@ -1,39 +1,67 @@
-//! Reserving a node: writing the instance's uuid on it, so that nobody else takes it.
+//! Reserving a node: writing the instance's uuid on it, so that no other instance takes it.
 //!
 //! Conditions as in `prepare_for_spawn` of Nova's driver.
 
-use openstack::ironic::{Node, PowerState, ProvisionState};
+use openstack::ironic::{Node, Patch, PowerState, ProvisionState};
 
-use crate::{Failure, InstanceId, Next, NodeId};
+use crate::{
+    Error, InstanceId, NodeId,
+    ironic::Ironic,
+    plan::{self, Next, Perform, Plan},
+    setback::{Setback, is_elsewhere},
+};
 
 /// What reserving looks at.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub(crate) struct Observed {
     /// The node; `None` if Ironic does not have it.
-    pub node: Option<Node>,
+    pub(crate) node: Option<Node>,
 }
 
 /// What is wanted: this node for this instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The node.
-    pub node: NodeId,
+    pub(crate) node: NodeId,
     /// The instance.
-    pub instance: InstanceId,
+    pub(crate) instance: InstanceId,
 }
 
 /// The only step: `PATCH` of `/instance_uuid`, which Ironic refuses if the node has another instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Write the instance's uuid.
     Reserve,
 }
 
+impl plan::Step for Step {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Reserve => "reserve",
+        }
+    }
+}
+
+impl Plan for Wanted {
+    const NAME: &'static str = "reserve";
+    type Observed = Observed;
+    type Memory = ();
+    type Step = Step;
+
+    fn decide(&self, seen: &Observed, (): &()) -> Next<Step> {
+        decide(seen, self)
+    }
+
+    fn node<'a>(&self, seen: &'a Observed) -> Option<&'a Node> {
+        seen.node.as_ref()
+    }
+}
+
 /// The next step. A node that is ours already is done in any provision state: the operation that follows looks at the state.
-pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
+fn decide(seen: &Observed, wanted: &Wanted) -> Next<Step> {
     let id = wanted.node;
     let unavailable =
-        |why: String| Next::Fail(Failure::Unavailable(format!("Node {id} is not available: {why}")));
+        |why: String| Next::Fail(Error::AnotherNode(format!("Node {id} is not available: {why}")));
     let Some(node) = &seen.node else {
         return unavailable("Ironic does not have it".into());
     };
@@ -55,12 +83,43 @@ pub fn decide(seen: &Seen, wanted: &Wanted) -> Next<Step> {
     }
 }
 
+/// The operation.
+pub(crate) struct Reserve {
+    pub(crate) ironic: Ironic,
+    pub(crate) wanted: Wanted,
+}
+
+impl Perform for Reserve {
+    type Plan = Wanted;
+
+    fn plan(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    async fn observe(&mut self, fresh: Option<Node>, (): &()) -> Result<Observed, openstack::Error> {
+        Ok(Observed { node: self.ironic.fresh_or_read(fresh, self.wanted.node).await? })
+    }
+
+    async fn perform(&mut self, Step::Reserve: &Step, _seen: Observed) -> Result<Option<Observed>, Setback> {
+        let Wanted { node, instance } = self.wanted;
+        let patch = [Patch::replace("/instance_uuid", instance.to_string())];
+        match self.ironic.client.patch_node(&self.ironic.caller, node, &patch).await {
+            Ok(node) => Ok(Some(Observed { node: Some(node) })),
+            Err(error) if is_elsewhere(&error) => Err(Setback::Over(Error::AnotherNode(format!(
+                "Node {node} cannot be reserved: instance {instance} still holds another node"
+            )))),
+            // Taken by another instance in the meantime is a 409 too: the next observation tells.
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::act::tests::states;
+    use crate::testing::states;
 
     fn wanted() -> Wanted {
         Wanted { node: NodeId(Uuid::from_u128(1)), instance: InstanceId(Uuid::from_u128(2)) }
@@ -75,7 +134,7 @@ mod tests {
     }
 
     fn on(node: Node) -> Next<Step> {
-        decide(&Seen { node: Some(node) }, &wanted())
+        decide(&Observed { node: Some(node) }, &wanted())
     }
 
     #[test]
@@ -85,7 +144,7 @@ mod tests {
             if matches!(state, ProvisionState::Available | ProvisionState::NoState) {
                 assert_eq!(next, Next::Act(Step::Reserve), "{state}");
             } else {
-                assert!(matches!(next, Next::Fail(Failure::Unavailable(_))), "{state}");
+                assert!(matches!(next, Next::Fail(Error::AnotherNode(_))), "{state}");
             }
         }
     }
@@ -112,9 +171,9 @@ mod tests {
             (Node { power_state: PowerState::Error, ..free() }, "power state is error"),
         ];
         for (node, why) in cases {
-            let Next::Fail(Failure::Unavailable(text)) = on(node) else { panic!("{why}") };
+            let Next::Fail(Error::AnotherNode(text)) = on(node) else { panic!("{why}") };
             assert!(text.contains(why), "{text}");
         }
-        assert!(matches!(decide(&Seen { node: None }, &wanted()), Next::Fail(Failure::Unavailable(_))));
+        assert!(matches!(decide(&Observed { node: None }, &wanted()), Next::Fail(Error::AnotherNode(_))));
     }
 }

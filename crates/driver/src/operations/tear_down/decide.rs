@@ -1,46 +1,27 @@
-//! Tearing down: from whatever state the instance's node is in to a node that does not carry the instance.
-//!
-//! The states that are torn down and those that are only released are Nova's (`_UNPROVISION_STATES` of its driver, and every unknown state). Beyond Nova:
-//! - a state that Ironic's machine has no way out of but its own progress (`deploying`, `rescuing`, …) is waited for as long as Ironic works
-//!   at it, rather than asked again and again;
-//! - a deployment or service that an operator's step holds is aborted first: Ironic does not delete from `deploy hold` and `service hold`;
-//! - `deleting` is waited for in the same way: it ends in cleaning or in `error` by Ironic's own timeouts. A tear-down that fails ends in two
-//!   steps (`_do_node_tear_down` of Ironic's conductor): the state is `error` first, and the node still locked; then the instance leaves it all the
-//!   same, and the lock goes.
+//! Tearing down: what comes next.
 
 use openstack::ironic::{Node, ProvisionState as S};
 
-use crate::{Failure, InstanceId, Next, deploy::last_error, release};
-
-/// What tearing down looks at.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
-    /// The node that carries the instance, or carried it when we began, and what else must be known to release it.
-    pub release: release::Seen,
-    /// Ironic has accepted our `PUT` of target `deleted`.
-    pub asked: bool,
-    /// Ironic has accepted our `PUT` of target `abort`.
-    pub aborted: bool,
-}
-
-/// One call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// `PUT …/states/provision` with target `abort`.
-    Abort,
-    /// `PUT …/states/provision` with target `deleted`.
-    Undeploy,
-    /// The node carries no deployment: release it.
-    Release(release::Step),
-}
+use super::{Memory, Observed, Step};
+use crate::{
+    Error, InstanceId,
+    ironic::last_error,
+    plan::{Limit, Next, Wait},
+    watch::Until,
+};
 
 /// The next step towards a node without the instance.
-pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
-    let Some(node) = seen.release.node.as_ref().filter(|node| node.instance_uuid == Some(instance.0)) else {
+pub(crate) fn decide(seen: &Observed, memory: &Memory, instance: InstanceId) -> Next<Step> {
+    let Some(node) = seen.node.as_ref().filter(|node| node.instance_uuid == Some(instance.0)) else {
         return Next::Done;
     };
-    match &node.provision_state {
-        S::Error if seen.asked && node.reservation.is_some() => Next::Wait,
+    let state = &node.provision_state;
+    match state {
+        S::Error if memory.asked && node.reservation.is_some() => {
+            let because = "Ironic has failed to tear the node down and still holds its lock";
+            let unlocked = Wait { until: Until::Unlocked, ..Wait::provision(node, because) };
+            Next::Wait(unlocked.at_most(Limit::Lock))
+        }
         S::Active
         | S::WaitCallBack
         | S::DeployFailed
@@ -51,7 +32,7 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
         | S::ServiceWait
         | S::ServiceFailed
         | S::Error => {
-            if seen.asked {
+            if memory.asked {
                 failed(node, instance)
             } else {
                 Next::Act(Step::Undeploy)
@@ -59,29 +40,29 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
         }
         // A state of a newer Ironic: Nova asks, and so do we; whatever it is after that, it is on its way.
         S::Other(_) => {
-            if seen.asked {
-                Next::Wait
+            if memory.asked {
+                let wait = Wait::provision(node, format!("Ironic is in state '{state}'"));
+                Next::Wait(wait.at_most(Limit::Lock))
             } else {
                 Next::Act(Step::Undeploy)
             }
         }
         S::DeployHold | S::ServiceHold => {
-            if seen.aborted {
-                Next::Wait
+            if memory.aborted {
+                let wait = Wait::provision(node, format!("Ironic aborts what is held ('{state}')"));
+                Next::Wait(wait.at_most(Limit::Lock))
             } else {
                 Next::Act(Step::Abort)
             }
         }
-        S::Deleting
-        | S::Deleted
-        | S::Deploying
-        | S::DeployDone
-        | S::Rebuild
-        | S::Rescuing
-        | S::Unrescuing
-        | S::Servicing => Next::Wait,
+        S::Deleting | S::Deleted => Next::Wait(Wait::provision(node, "Ironic tears the node down")),
+        S::Deploying | S::DeployDone | S::Rebuild | S::Rescuing | S::Unrescuing | S::Servicing => {
+            let because =
+                format!("Ironic must end its present work before the node can be torn down ('{state}')");
+            Next::Wait(Wait::provision(node, because))
+        }
         S::NoState | S::Available | S::Cleaning | S::CleanWait | S::CleanFailed | S::CleanHold
-            if seen.asked =>
+            if memory.asked =>
         {
             Next::Done
         }
@@ -98,31 +79,19 @@ pub fn decide(seen: &Seen, instance: InstanceId) -> Next<Step> {
         | S::InspectWait
         | S::InspectFailed
         | S::Adopting
-        | S::AdoptFailed => release::decide(&seen.release, instance).map(Step::Release),
+        | S::AdoptFailed => Next::Act(release(seen)),
     }
 }
 
-/// Whether Ironic is at work on our request, so that waiting needs no limit.
-pub fn under_way(seen: &Seen) -> bool {
-    let state = seen.release.node.as_ref().map(|node| &node.provision_state);
-    matches!(
-        state,
-        Some(
-            S::Deleting
-                | S::Deleted
-                | S::Deploying
-                | S::DeployDone
-                | S::Rebuild
-                | S::Rescuing
-                | S::Unrescuing
-                | S::Servicing
-        )
-    )
+/// The next step to set a node free that carries no deployment.
+fn release(seen: &Observed) -> Step {
+    let target = seen.targets.first().map(|id| Step::DeleteTarget(*id));
+    target.or_else(|| seen.vifs.first().map(|vif| Step::DetachVif(vif.clone()))).unwrap_or(Step::Clear)
 }
 
 fn failed(node: &Node, instance: InstanceId) -> Next<Step> {
     let (id, state) = (node.uuid, &node.provision_state);
-    Next::Fail(Failure::TearDownFailed(format!(
+    Next::Fail(Error::Retry(format!(
         "Ironic failed to tear down instance {instance} on node {id} (now '{state}'): {}",
         last_error(node)
     )))
@@ -130,27 +99,29 @@ fn failed(node: &Node, instance: InstanceId) -> Next<Step> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use uuid::Uuid;
 
     use super::*;
-    use crate::{NodeId, act::tests::states};
+    use crate::{NodeId, testing::states};
 
     const OURS: InstanceId = InstanceId(Uuid::from_u128(2));
 
-    fn seen(state: S) -> Seen {
+    fn seen(state: S) -> Observed {
         let node = Node {
             provision_state: state,
             instance_uuid: Some(OURS.0),
             last_error: Some("power is stuck".into()),
             ..Node::new(NodeId(Uuid::from_u128(1)))
         };
-        Seen {
-            release: release::Seen { node: Some(node), targets: BTreeSet::new(), vifs: BTreeSet::new() },
-            asked: false,
-            aborted: false,
-        }
+        Observed { node: Some(node), ..Observed::default() }
+    }
+
+    fn first(seen: &Observed) -> Next<Step> {
+        decide(seen, &Memory::default(), OURS)
+    }
+
+    fn asked(seen: &Observed) -> Next<Step> {
+        decide(seen, &Memory { asked: true, ..Memory::default() }, OURS)
     }
 
     /// What each state leads to at first, and after Ironic took our request.
@@ -175,10 +146,10 @@ mod tests {
         match next {
             Next::Act(Step::Undeploy) => "undeploy",
             Next::Act(Step::Abort) => "abort",
-            Next::Act(Step::Release(release::Step::Clear)) => "clear",
-            Next::Wait => "wait",
+            Next::Act(Step::Clear) => "clear",
+            Next::Wait(_) => "wait",
             Next::Done => "done",
-            Next::Fail(Failure::TearDownFailed(_)) => "failed",
+            Next::Fail(Error::Retry(_)) => "failed",
             other => panic!("{other:?}"),
         }
     }
@@ -186,9 +157,8 @@ mod tests {
     #[test]
     fn every_state_has_its_next_step() {
         for state in states() {
-            let first = decide(&seen(state.clone()), OURS);
-            let asked = decide(&Seen { asked: true, ..seen(state.clone()) }, OURS);
-            assert_eq!((outcome(&first), outcome(&asked)), expected(&state), "{state}");
+            let seen = seen(state.clone());
+            assert_eq!((outcome(&first(&seen)), outcome(&asked(&seen))), expected(&state), "{state}");
         }
     }
 
@@ -196,36 +166,35 @@ mod tests {
     fn a_node_without_the_instance_is_done_in_every_state() {
         for state in states() {
             let mut other = seen(state.clone());
-            if let Some(node) = other.release.node.as_mut() {
+            if let Some(node) = other.node.as_mut() {
                 node.instance_uuid = Some(Uuid::from_u128(9));
             }
-            assert_eq!(decide(&other, OURS), Next::Done, "{state}");
+            assert_eq!(first(&other), Next::Done, "{state}");
         }
-        let mut none = seen(S::Active);
-        none.release.node = None;
-        assert_eq!(decide(&none, OURS), Next::Done);
+        assert_eq!(first(&Observed::default()), Next::Done);
     }
 
     #[test]
     fn an_abort_that_was_accepted_is_not_repeated() {
         for state in [S::DeployHold, S::ServiceHold] {
-            assert_eq!(decide(&Seen { aborted: true, ..seen(state) }, OURS), Next::Wait);
+            let memory = Memory { aborted: true, ..Memory::default() };
+            assert_eq!(outcome(&decide(&seen(state), &memory, OURS)), "wait");
         }
     }
 
     #[test]
     fn a_failed_tear_down_has_ended_when_the_lock_is_gone() {
-        let mut failing = Seen { asked: true, ..seen(S::Error) };
-        let lock = |seen: &mut Seen, host: Option<&str>| {
-            if let Some(node) = seen.release.node.as_mut() {
+        let mut failing = seen(S::Error);
+        let lock = |seen: &mut Observed, host: Option<&str>| {
+            if let Some(node) = seen.node.as_mut() {
                 node.reservation = host.map(str::to_owned);
             }
         };
         lock(&mut failing, Some("conductor"));
-        assert_eq!(decide(&failing, OURS), Next::Wait);
-        assert!(!under_way(&failing));
+        let Next::Wait(wait) = asked(&failing) else { panic!() };
+        assert_eq!((wait.until, wait.limit), (Until::Unlocked, Some(Limit::Lock)));
         lock(&mut failing, None);
-        assert_eq!(outcome(&decide(&failing, OURS)), "failed");
+        assert_eq!(outcome(&asked(&failing)), "failed");
     }
 
     #[test]
@@ -256,8 +225,33 @@ mod tests {
             "rebuild",
         ];
         for state in states() {
-            let released = matches!(decide(&seen(state.clone()), OURS), Next::Act(Step::Release(_)));
+            let released = first(&seen(state.clone())) == Next::Act(Step::Clear);
             assert_eq!(released, !nova.contains(&state.as_str()), "{state}");
         }
+    }
+
+    #[test]
+    fn what_ironic_works_at_is_waited_for_without_a_limit() {
+        for state in states() {
+            let limits = [first(&seen(state.clone())), asked(&seen(state.clone()))].map(|next| match next {
+                Next::Wait(wait) => wait.limit.is_some(),
+                _ => false,
+            });
+            // Only of a state that no release of ours knows is it unknown whether Ironic works at it.
+            assert_eq!(limits.contains(&true), state == S::Other("polishing".into()), "{state}");
+        }
+    }
+
+    #[test]
+    fn the_reservation_goes_last() {
+        let (target, vif) = (Uuid::from_u128(3), "vif".to_owned());
+        let mut seen = seen(S::Available);
+        seen.targets.insert(target);
+        seen.vifs.insert(vif.clone());
+        assert_eq!(first(&seen), Next::Act(Step::DeleteTarget(target)));
+        seen.targets.clear();
+        assert_eq!(first(&seen), Next::Act(Step::DetachVif(vif)));
+        seen.vifs.clear();
+        assert_eq!(first(&seen), Next::Act(Step::Clear));
     }
 }
