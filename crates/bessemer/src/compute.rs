@@ -153,8 +153,9 @@ async fn start(
     parts.work.run("watcher of nodes", |stop| async move { watcher.run_watcher(stop).await });
 
     let inventory = Inventory::new(conductor.clone(), options::records(config), record);
-    let adapters = ports(config, &clients, &conductor, driver, transport, &inventory, version, parts)?;
-    let instances = adapters.instances.clone();
+    let instances = Instances::new(conductor.clone(), options::host(config));
+    let adapters =
+        ports(config, &clients, &conductor, driver, transport, &inventory, &instances, version, parts)?;
     let placement = adapters.placement.clone();
     let reporter = adapters.reporter.clone();
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
@@ -171,7 +172,7 @@ async fn start(
     };
     let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
         worker: Arc::new(manager.clone()),
-        instances,
+        instances: Arc::new(instances),
         placement,
         undo: Arc::new(undo),
     }));
@@ -208,10 +209,11 @@ fn ports(
     driver: Driver,
     transport: &Transport,
     inventory: &Inventory,
+    instances: &Instances,
     version: i64,
     parts: &Parts,
 ) -> Result<Ports, String> {
-    let records = Arc::new(Instances::new(conductor.clone(), options::host(config)));
+    let records = Arc::new(instances.clone());
     let instances: Arc<dyn compute::ports::Instances> = records.clone();
     let reclaims = config.top().int("reclaim_instance_interval") > 0;
     let placement: Arc<dyn compute::ports::Placement> =

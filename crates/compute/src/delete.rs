@@ -12,12 +12,12 @@ use tracing::Instrument;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::journal::{Announced, Ending, Left, Shown};
 use crate::manager::{End, Inner, Start, caller, run};
-use crate::ports::{self, Event, Phase};
+use crate::ports::{self, Action, Event, Phase};
 use crate::request::DeleteRequest;
 use crate::told;
 
-/// The event that users see of a delete.
-const EVENT: &str = "compute_terminate_instance";
+/// What users see of a delete.
+const ACTION: Action = Action::Delete;
 
 /// One delete.
 pub(crate) struct Delete {
@@ -74,7 +74,7 @@ impl Delete {
         let instances = self.manager.ports.instances.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
         let resumed = self.start != Start::Fresh;
-        match instances.start_event(&context, id, EVENT, resumed).await {
+        match instances.start_event(&context, id, ACTION, resumed).await {
             Ok(()) => {}
             Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
             // The action may be unknown (the delete was found by the instance's task): the work counts.
@@ -107,7 +107,7 @@ impl Delete {
     async fn end(&mut self, ending: Ending) -> End {
         let (manager, context) = (self.manager.clone(), self.request.context.clone());
         let written =
-            manager.write_ending(&context, &mut self.instance, EVENT, Expect::Anything, ending).await;
+            manager.write_ending(&context, &mut self.instance, ACTION, Expect::Anything, ending).await;
         written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
     }
 

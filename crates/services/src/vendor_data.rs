@@ -125,7 +125,6 @@ impl VendorDataSource for Source {
 }
 
 fn request(instance: &Instance, image: Option<Uuid>) -> Request {
-    let roles = instance.system_metadata.get("boot_roles").and_then(Option::as_deref);
     Request {
         project_id: Some(instance.project_id.clone()),
         instance: instance.id.0,
@@ -135,7 +134,7 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
         user_data: instance.user_data.clone(),
         hostname: instance.hostname.clone(),
         meta: instance.metadata.clone(),
-        boot_roles: roles.unwrap_or_default().to_owned(),
+        boot_roles: instance.boot_roles.join(","),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::Build;
-use crate::instance::{InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
 use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
@@ -84,7 +84,7 @@ impl Failure {
         match error {
             DriverError::AnotherNode(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(&other))),
+            other => Self::Abort(format!("{} {}", told::NO_DISKS, told::of_driver(&other))),
         }
     }
 }
@@ -220,7 +220,7 @@ impl Build {
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
         }
-        let rescheduled = |reason: &str| format!("Build of instance {id} was re-scheduled: {reason}");
+        let rescheduled = |reason: &str| told::rescheduled(id, reason);
         let ended = match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
@@ -251,7 +251,7 @@ impl Build {
                 self.fail(reason, details, Volumes::Kept).await
             }
             Failure::Abort(reason) => {
-                let text = format!("Build of instance {id} aborted: {reason}");
+                let text = told::aborted(id, &reason);
                 self.fail(text.clone(), text, Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {
@@ -302,13 +302,11 @@ impl Build {
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.manager.ports.clone();
         self.deallocate_networks().await?;
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("network_allocated".to_owned(), Some("False".to_owned()));
         let update = InstanceUpdate {
             task_state: Some(Some(TaskState::Scheduling)),
             home: Some(None),
             availability_zone: Some(None),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Released),
             ..InstanceUpdate::default()
         };
         let expect = Self::any_task();

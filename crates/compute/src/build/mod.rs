@@ -22,13 +22,13 @@ use tracing::Instrument;
 use crate::instance::{Expect, Instance, TaskState, VmState};
 use crate::journal::{Ending, Left, Stage, Work};
 use crate::manager::{End, Inner, Start};
-use crate::ports;
+use crate::ports::{self, Action};
 use crate::request::BuildRequest;
 use failure::Failure;
 pub(crate) use steps::power;
 
-/// The event that users see of a build (two underscores: it is stock's name).
-const EVENT: &str = "compute__do_build_and_run_instance";
+/// What users see of a build.
+const ACTION: Action = Action::Create;
 
 /// What the operator configured about builds.
 #[derive(Debug, Clone)]
@@ -99,7 +99,7 @@ impl Build {
     pub(crate) async fn run(self) -> End {
         let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
         let span = request.in_scope(|| oslo::log::instance_span(instance));
-        self.run_in_span().instrument(span).await
+        Box::pin(self.run_in_span()).instrument(span).await
     }
 
     async fn run_in_span(mut self) -> End {
@@ -112,7 +112,7 @@ impl Build {
         let ports = self.manager.ports.clone();
         let (context, id) = (self.request.context.clone(), self.instance.id);
         let resumed = self.start != Start::Fresh;
-        match ports.instances.start_event(&context, id, EVENT, resumed).await {
+        match ports.instances.start_event(&context, id, ACTION, resumed).await {
             Ok(()) => {}
             Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
             Err(ports::Error::InstanceGone(_)) if !resumed => return End::Ended,
@@ -145,7 +145,7 @@ impl Build {
         }
         let (manager, context) = (self.manager.clone(), self.request.context.clone());
         let written =
-            manager.write_ending(&context, &mut self.instance, EVENT, Self::any_task(), ending).await;
+            manager.write_ending(&context, &mut self.instance, ACTION, Self::any_task(), ending).await;
         written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
     }
 
@@ -210,7 +210,9 @@ impl Build {
         self.read_block_devices().await?;
         self.instance.host = found.host;
         self.instance.node = found.node;
-        self.instance.system_metadata = found.system_metadata;
+        self.instance.boot_roles = found.boot_roles;
+        self.instance.networks_allocated = found.networks_allocated;
+        self.instance.origin = found.origin;
         self.instance.network = found.network;
         self.instance.config_drive = found.config_drive;
         self.instance.launched_at = found.launched_at;

@@ -9,7 +9,7 @@ use oslo::context::RequestContext;
 use super::{Inner, Start};
 use crate::instance::{Expect, Instance, InstanceUpdate, VmState};
 use crate::journal::{Ending, Left, Work};
-use crate::ports::{Error, Fault};
+use crate::ports::{Action, Error, Fault};
 use crate::request::Origin;
 
 impl Inner {
@@ -29,7 +29,7 @@ impl Inner {
         &self,
         context: &RequestContext,
         instance: &mut Instance,
-        event: &str,
+        action: Action,
         expect: Expect,
         ending: Ending,
     ) -> Result<(), Ending> {
@@ -63,10 +63,10 @@ impl Inner {
             left = Left::Event;
         }
         let shown = failure.as_ref().map(|shown| (shown.message.as_str(), shown.details.as_str()));
-        match instances.finish_event(context, id, event, shown).await {
+        match instances.finish_event(context, id, action, shown).await {
             Err(Error::Unavailable(why)) => Err(unwritten("event", &why, failure, left)),
             Err(error) => {
-                tracing::warn!(%error, event, "the end of the event could not be recorded");
+                tracing::warn!(%error, ?action, "the end of the event could not be recorded");
                 Ok(())
             }
             Ok(()) => Ok(()),

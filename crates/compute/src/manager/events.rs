@@ -7,10 +7,7 @@ use uuid::Uuid;
 
 use super::{Manager, caller, run};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::ports::Result;
-
-/// The event that users see of a power change that nobody asked the control plane for.
-const POWER_EVENT: &str = "compute_power_update";
+use crate::ports::{Action, Result};
 
 impl Manager {
     /// A port of an instance changed: its addresses are read again.
@@ -58,13 +55,13 @@ impl Manager {
     /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         let instances = &self.0.ports.instances;
-        if let Err(error) = instances.start_event(context, id, POWER_EVENT, false).await {
+        if let Err(error) = instances.start_event(context, id, Action::PowerUpdate, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
-        if let Err(error) = instances.finish_event(context, id, POWER_EVENT, failure).await {
+        if let Err(error) = instances.finish_event(context, id, Action::PowerUpdate, failure).await {
             tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
         }
     }

@@ -10,12 +10,12 @@ mod vendor_data;
 mod volumes;
 
 pub use events::{Announcer, Event, Phase};
-pub use instances::{Fault, Instances};
+pub use instances::{Action, Fault, Instances};
 pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
 pub use refusal::Refusal;
 pub use vendor_data::{VendorData, VendorDataSource};
-pub use volumes::Volumes;
+pub use volumes::{Connector, Volumes};
 
 use driver::InstanceId;
 

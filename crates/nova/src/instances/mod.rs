@@ -7,6 +7,7 @@ pub mod parse;
 pub mod request;
 pub mod reschedule;
 pub mod save;
+mod system_metadata;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Fault};
+use compute::ports::{self, Action, Fault};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
@@ -27,6 +28,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
+use crate::server::Records;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =
@@ -249,9 +251,10 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         resumed: bool,
     ) -> ports::Result<()> {
+        let event = actions::event(action);
         actions::start_event(&self.conductor, context, &self.host, id, event, resumed).await
     }
 
@@ -259,10 +262,10 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        actions::finish_event(&self.conductor, context, id, event, failure).await
+        actions::finish_event(&self.conductor, context, id, actions::event(action), failure).await
     }
 
     async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> ports::Result<()> {
@@ -299,5 +302,28 @@ impl ports::Instances for Instances {
 
     fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
         request::journalled_delete(origin)
+    }
+}
+
+#[async_trait]
+impl Records for Instances {
+    async fn start_method(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        method: &str,
+    ) -> ports::Result<()> {
+        let event = actions::of_method(method);
+        actions::start_event(&self.conductor, context, &self.host, id, &event, false).await
+    }
+
+    async fn finish_method(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        actions::finish_event(&self.conductor, context, id, &actions::of_method(method), failure).await
     }
 }

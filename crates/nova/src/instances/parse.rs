@@ -16,6 +16,8 @@ use serde_json::{Map, Value};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::system_metadata;
+
 /// A message that is not what it should be. It names the field, never the value: that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the argument {argument} is missing or malformed: {expected} is needed")]
@@ -70,7 +72,7 @@ pub fn absorb(instance: &mut Instance, fields: &Map<String, Value>) {
                 }
             }
             "metadata" => instance.metadata = strings(value),
-            "system_metadata" => instance.system_metadata = nullable_strings(value),
+            "system_metadata" => system_metadata::absorb(instance, value),
             "key_name" => instance.key_name = text(),
             "key_data" => instance.key_data = text(),
             "keypairs" => instance.keypair = key_pair(value),
@@ -201,9 +203,4 @@ fn absorb_network(instance: &mut Instance, cache: &Value) {
 fn strings(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
     pairs.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
-}
-
-fn nullable_strings(value: &Value) -> BTreeMap<String, Option<String>> {
-    let pairs = value.as_object().into_iter().flatten();
-    pairs.map(|(name, value)| (name.clone(), value.as_str().map(str::to_owned))).collect()
 }

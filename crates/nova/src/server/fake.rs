@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::ports::{self, Action, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -15,7 +15,7 @@ use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Undo, Worker};
+use super::{Records, Undo, Worker};
 
 /// The calls.
 #[derive(Clone, Default)]
@@ -100,10 +100,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         _: bool,
     ) -> ports::Result<()> {
-        self.log.note(format!("start {event}"));
+        self.log.note(format!("start {action:?}"));
         Ok(())
     }
 
@@ -111,10 +111,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        self.log.note(format!("finish {event} {}", if failure.is_some() { "Error" } else { "Success" }));
+        self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 
@@ -136,6 +136,25 @@ impl Instances for Fake {
 
     fn decode_delete(&self, _: &Value) -> Option<DeleteRequest> {
         None
+    }
+}
+
+#[async_trait]
+impl Records for Fake {
+    async fn start_method(&self, _: &RequestContext, _: InstanceId, method: &str) -> ports::Result<()> {
+        self.log.note(format!("start {method}"));
+        Ok(())
+    }
+
+    async fn finish_method(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        self.log.note(format!("finish {method} {}", if failure.is_some() { "Error" } else { "Success" }));
+        Ok(())
     }
 }
 

@@ -25,12 +25,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
-use compute::ports::{Instances, Placement};
+use compute::ports::Placement;
 use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use self::methods::{EVACUATION, EventEnd, Record, Refusal, Route, route};
+pub use self::outcome::Records;
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
@@ -46,7 +47,7 @@ const BASE_VERSION: &str = "1.1";
 #[derive(Clone)]
 pub struct Ports {
     pub worker: Arc<dyn Worker>,
-    pub instances: Arc<dyn Instances>,
+    pub instances: Arc<dyn Records>,
     pub placement: Arc<dyn Placement>,
     pub undo: Arc<dyn Undo>,
 }

@@ -20,7 +20,7 @@ pub(super) struct Attaching<'a> {
     pub(super) instance: &'a Instance,
     pub(super) caller: Caller,
     pub(super) node: NodeId,
-    pub(super) connector: &'a Map<String, Value>,
+    pub(super) connector: Map<String, Value>,
     pub(super) resumed: bool,
     pub(super) cancel: &'a CancellationToken,
 }
@@ -89,7 +89,7 @@ impl Attaching<'_> {
     async fn connect(&self, attachment: &str, device: &BlockDevice) -> Result<Attachment, Error> {
         let (client, caller) = (&self.port.client, &self.caller);
         let mountpoint = device.device_name.as_deref().unwrap_or_default();
-        match client.update_attachment(caller, attachment, self.connector, mountpoint).await {
+        match client.update_attachment(caller, attachment, &self.connector, mountpoint).await {
             Err(error) if error.is_transient() => match client.attachment(caller, attachment).await {
                 Ok(seen) if seen.connection_info.protocol().is_some() => Ok(seen),
                 _ => Err(error),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use compute::instance::{BlockDevice, Instance};
+use compute::ports::Connector;
 use openstack::cinder::{Attachment, NewVolume};
 use openstack::ironic::NewVolumeTarget;
 use serde_json::{Map, Value, json};
@@ -25,6 +26,28 @@ pub fn new_volume(device: &BlockDevice, instance: &Instance, zone: Option<&str>)
         snapshot_id: of("snapshot", &device.snapshot_id),
         availability_zone: zone.map(str::to_owned),
     }
+}
+
+/// The dictionary by which Cinder's drivers know a machine (`nova/virt/ironic/driver.py` `get_volume_connector`, os-brick's names).
+pub fn connector(machine: &Connector) -> Map<String, Value> {
+    let mut names = Map::new();
+    let mut put = |name: &str, value: Value| drop(names.insert(name.to_owned(), value));
+    if let Some(ip) = &machine.ip {
+        put("ip", json!(ip));
+    }
+    put("host", json!(machine.host));
+    if let Some(initiator) = &machine.initiator {
+        put("initiator", json!(initiator));
+    }
+    for (name, list) in [("wwpns", &machine.wwpns), ("wwnns", &machine.wwnns)] {
+        if !list.is_empty() {
+            put(name, json!(list));
+        }
+    }
+    put("platform", json!(machine.platform));
+    put("os_type", json!("baremetal"));
+    put("multipath", json!(false));
+    names
 }
 
 /// How to reach a volume.
@@ -86,6 +109,26 @@ mod tests {
         let mut targets = [Some(-1), Some(0), None, Some(2), Some(-1)].map(target);
         number(&mut targets);
         assert_eq!(targets.map(|target| target.boot_index), [1, 0, 3, 2, 4].map(Some));
+    }
+
+    #[test]
+    fn cinder_knows_a_machine_by_the_names_that_it_has() {
+        let machine = Connector {
+            ip: Some("10.0.0.5".to_owned()),
+            host: "10.0.0.5".to_owned(),
+            initiator: Some("iqn.a".to_owned()),
+            wwpns: vec!["1".to_owned(), "2".to_owned()],
+            platform: Some("x86_64".to_owned()),
+            ..Connector::default()
+        };
+        assert_eq!(
+            Value::Object(connector(&machine)),
+            json!({"ip": "10.0.0.5", "host": "10.0.0.5", "initiator": "iqn.a", "wwpns": ["1", "2"],
+                   "platform": "x86_64", "os_type": "baremetal", "multipath": false})
+        );
+        let bare = connector(&Connector { host: "server".to_owned(), ..Connector::default() });
+        assert_eq!(bare["host"], "server");
+        assert!(!bare.contains_key("ip") && !bare.contains_key("initiator"));
     }
 
     #[test]

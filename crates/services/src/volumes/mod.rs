@@ -17,12 +17,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Refusal, Result};
+use compute::ports::{self, Connector, Refusal, Result};
 use openstack::cinder::Client;
 use openstack::ironic::NewVolumeTarget;
 use openstack::{Caller, Error};
 use oslo::context::RequestContext;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -108,7 +107,7 @@ impl ports::Volumes for Volumes {
         context: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
-        connector: &Value,
+        connector: &Connector,
         resumed: bool,
         cancel: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
@@ -119,7 +118,7 @@ impl ports::Volumes for Volumes {
             instance,
             caller: user(context),
             node: instance.node.ok_or_else(|| invalid("the instance is on no node"))?,
-            connector: connector.as_object().ok_or_else(|| invalid("the connector is no document"))?,
+            connector: disk::connector(connector),
             resumed,
             cancel,
         };

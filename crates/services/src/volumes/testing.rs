@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use compute::ports::Volumes as _;
 use driver::NodeId;
 use openstack::{Adapter, AdapterOptions, Auth, RetryOptions, Service, Session, SessionOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::testing;
@@ -243,7 +243,11 @@ impl Lab {
     }
 
     pub async fn attach(&self, devices: &mut [BlockDevice]) -> Result<Vec<NewVolumeTarget>> {
-        let connector = json!({"initiator": "iqn"});
+        let connector = Connector {
+            host: "server".to_owned(),
+            initiator: Some("iqn".to_owned()),
+            ..Connector::default()
+        };
         self.volumes
             .attach(&self.context, &self.instance, devices, &connector, self.resumed, &self.cancel)
             .await

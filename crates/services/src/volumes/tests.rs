@@ -25,7 +25,8 @@ async fn a_reserved_volume_is_connected_written_down_and_completed() {
     assert_eq!((target.volume_id.clone(), &target.properties["target_lun"]), (VOLUME.to_string(), &json!(1)));
     let world = lab.shared.world();
     assert_eq!(world.attachments[0]["status"], "attached");
-    assert_eq!(world.attachments[0]["connector"], json!({"initiator": "iqn", "mountpoint": "/dev/sd1"}));
+    let connector = &world.attachments[0]["connector"];
+    assert_eq!((&connector["initiator"], &connector["mountpoint"]), (&json!("iqn"), &json!("/dev/sd1")));
     drop(world);
     assert_eq!(lab.recorded().device.volume_size, Some(7));
     let info = lab.recorded().connection.unwrap();

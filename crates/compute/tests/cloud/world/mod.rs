@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Event, KnownProvider, Record};
+use compute::ports::{self, Action, Event, KnownProvider, Record};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
-use ironic_sim::{Action, Sim};
+use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub struct Kill {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub instance: InstanceId,
-    pub name: String,
+    pub action: Action,
     pub failure: Option<Option<String>>,
 }
 
@@ -121,9 +121,9 @@ impl World {
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
-            let Some(world) = hook.upgrade() else { return Action::Go };
+            let Some(world) = hook.upgrade() else { return ironic_sim::Action::Go };
             let dies = if request.is_before() { world.dies(true, false) } else { world.dies(false, true) };
-            if dies { Action::Hang } else { Action::Go }
+            if dies { ironic_sim::Action::Hang } else { ironic_sim::Action::Go }
         }));
         world
     }

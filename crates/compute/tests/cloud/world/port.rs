@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
+use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Announcer, Claim, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
-    ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
+    Action, Announcer, Claim, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks,
+    Phase, Placement, ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
 use configdrive::network::NetworkInfo;
@@ -115,8 +115,14 @@ impl Instances for Port {
             .await
     }
 
-    async fn start_event(&self, _: &RequestContext, id: InstanceId, name: &str, resumed: bool) -> Result<()> {
-        let event = Recorded { instance: id, name: name.to_owned(), failure: None };
+    async fn start_event(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        action: Action,
+        resumed: bool,
+    ) -> Result<()> {
+        let event = Recorded { instance: id, action, failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -131,14 +137,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        name: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
-        let name = name.to_owned();
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.name == name && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
@@ -219,8 +224,11 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
         stored.host = home.as_ref().map(|home| home.host.clone());
         stored.node = home.map(|home| home.node);
     }
-    if let Some(metadata) = update.system_metadata {
-        stored.system_metadata = metadata;
+    if let Some(roles) = update.boot_roles {
+        stored.boot_roles = roles;
+    }
+    if let Some(networks) = update.build_networks {
+        stored.networks_allocated = networks == BuildNetworks::Allocated;
     }
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
@@ -447,7 +455,7 @@ impl Volumes for Port {
         _: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
-        _: &Value,
+        _: &Connector,
         _: bool,
         _: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
