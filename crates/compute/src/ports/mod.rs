@@ -10,7 +10,7 @@ mod volumes;
 
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Fault, Instances};
-pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
+pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
 pub use vendor_data::{VendorData, VendorDataSource};
 pub use volumes::Volumes;

@@ -12,15 +12,15 @@ use uuid::Uuid;
 use crate::world::{HOST, Process, Trouble, World};
 
 /// A cloud, and a service in it that has looked at its machines.
-struct Watched {
-    world: Arc<World>,
-    nodes: Vec<NodeId>,
+pub struct Watched {
+    pub world: Arc<World>,
+    pub nodes: Vec<NodeId>,
     reporter: Reporter,
     _state: tempfile::TempDir,
 }
 
 impl Watched {
-    async fn new(machines: usize) -> Self {
+    pub async fn new(machines: usize) -> Self {
         let sim = Sim::builder().start().await;
         let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
         let state = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ impl Watched {
     }
 
     /// Looks; answers how many nodes were written, failed and removed.
-    async fn look(&self) -> (usize, usize, usize) {
+    pub async fn look(&self) -> (usize, usize, usize) {
         self.world.tables().calls.clear();
         self.world.sim.clear_requests();
         let outcome = self.reporter.look(&RequestContext::admin()).await.unwrap();

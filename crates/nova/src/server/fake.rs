@@ -1,13 +1,13 @@
 //! Scripted ports for the server's tests: every call that the server makes is written into one log, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::ports::{self, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -160,6 +160,22 @@ impl Placement for Fake {
 
     async fn remove(&self, _: NodeId, _: &[InstanceId]) -> ports::Result<()> {
         Ok(())
+    }
+
+    async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {
+        Ok(HashSet::new())
+    }
+
+    async fn holders(&self, _: NodeId) -> ports::Result<Vec<InstanceId>> {
+        Ok(Vec::new())
+    }
+
+    async fn claim(&self, _: InstanceId) -> ports::Result<Option<Claim>> {
+        Ok(None)
+    }
+
+    async fn take_from(&self, _: InstanceId, _: NodeId, _: &Claim) -> ports::Result<bool> {
+        Ok(false)
     }
 
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {

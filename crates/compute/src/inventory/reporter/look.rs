@@ -11,6 +11,7 @@ use oslo::context::RequestContext;
 use tokio::time::Instant;
 
 use super::audits::Audits;
+use super::claims;
 use super::{Error, Outcome, Reporter};
 use crate::instance::Instance;
 use crate::inventory::fingerprint::Fingerprint;
@@ -43,6 +44,7 @@ impl Reporter {
         self.audit(context, &ours, members, &mut audits).await?;
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         let usage = usage_by_node(&instances);
+        let free = claims::free(&nodes);
         let queue = Mutex::new(nodes.into_iter());
         let writers = (0..inner.options.parallel).map(|_| self.write_all(context, &queue, &usage, began));
         for (written, failed) in futures_util::future::join_all(writers).await {
@@ -50,6 +52,7 @@ impl Reporter {
             outcome.failed += failed;
         }
         self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
+        self.audit_claims(context, free, &mut audits).await;
         self.picture().keep_only(|node| ours.contains(&node));
         self.show_states();
         if outcome.written + outcome.removed > 0 {

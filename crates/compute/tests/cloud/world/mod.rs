@@ -47,6 +47,8 @@ pub struct Tables {
     /// Ports that the user made.
     pub users_ports: BTreeSet<Uuid>,
     pub allocations: HashMap<InstanceId, NodeId>,
+    /// 0 where nothing else is said.
+    pub claim_generations: HashMap<InstanceId, i64>,
     pub providers: HashMap<NodeId, KnownProvider>,
     pub records: HashMap<NodeId, Record>,
     /// Other services that share the nodes.

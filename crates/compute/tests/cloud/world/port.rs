@@ -1,13 +1,13 @@
 //! The ports of the compute manager, onto the world's tables.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
+    Announcer, Claim, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
     ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
@@ -192,6 +192,12 @@ impl Instances for Port {
     }
 }
 
+fn claim(tables: &Tables, instance: InstanceId) -> Option<Claim> {
+    let node = *tables.allocations.get(&instance)?;
+    let generation = tables.claim_generations.get(&instance).copied().unwrap_or_default();
+    Some(Claim { generation, nodes: [node].into() })
+}
+
 fn brought(request: &BuildRequest) -> Option<Uuid> {
     match &request.networks {
         NetworkRequests::These(requests) => requests.iter().find_map(|request| request.port_id),
@@ -324,6 +330,41 @@ impl Placement for Port {
 
     async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>> {
         self.0.call("held_by", |t| Ok(t.allocations.get(&instance).copied().into_iter().collect())).await
+    }
+
+    async fn with_room(&self, class: &str) -> Result<HashSet<NodeId>> {
+        self.0
+            .call("with_room", |t| {
+                let has_room = |(node, provider): &(&NodeId, &KnownProvider)| {
+                    let is_offered = provider.inventory.get(class).is_some_and(|stock| stock.reserved == 0);
+                    is_offered && t.allocations.values().all(|taken| taken != *node)
+                };
+                Ok(t.providers.iter().filter(has_room).map(|(node, _)| *node).collect())
+            })
+            .await
+    }
+
+    async fn holders(&self, node: NodeId) -> Result<Vec<InstanceId>> {
+        let of_node = |(_, held): &(&InstanceId, &NodeId)| **held == node;
+        self.0
+            .call("holders", |t| Ok(t.allocations.iter().filter(of_node).map(|(id, _)| *id).collect()))
+            .await
+    }
+
+    async fn claim(&self, instance: InstanceId) -> Result<Option<Claim>> {
+        self.0.call("claim", |t| Ok(claim(t, instance))).await
+    }
+
+    async fn take_from(&self, instance: InstanceId, _: NodeId, seen: &Claim) -> Result<bool> {
+        self.0
+            .call("take_from", |t| {
+                let is_same = claim(t, instance).as_ref() == Some(seen);
+                if is_same {
+                    t.allocations.remove(&instance);
+                }
+                Ok(is_same)
+            })
+            .await
     }
 
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> Result<()> {
