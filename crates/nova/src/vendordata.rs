@@ -1,4 +1,5 @@
-//! Vendor data: the operator's file, and his services, which are told about the server and answer what it shall know.
+//! Vendor data: the operator's file, and the operator's services, which get a description of the server and answer with what
+//! its metadata shall hold.
 //!
 //! Facts: `nova/api/metadata/vendordata_json.py`, `vendordata_dynamic.py`. Stock asks every service once for every version of
 //! the metadata; we ask once a config drive, and all services at the same time.
@@ -7,15 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use compute::instance::Instance;
 use compute::ports::{self, VendorData, VendorDataSource};
 use configdrive::vendordata::{Request, Target, parse_static};
 use futures_util::future::join_all;
 use openstack::{Auth, Caller, SessionOptions, external};
 use oslo::context::RequestContext;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -85,7 +84,7 @@ impl Source {
 
     async fn ask(&self, caller: &Caller, target: &Target, body: &SecretString) -> ports::Result<Value> {
         match self.services.post(caller, &target.url, body).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.unwrap_or_else(|| Value::Object(Map::new()))),
             Err(error) if self.options.failure_fatal && error.is_transient() => Err(
                 ports::Error::Unavailable(format!("the vendor data service {} failed: {error}", target.name)),
             ),
@@ -126,13 +125,6 @@ impl VendorDataSource for Source {
 }
 
 fn request(instance: &Instance, image: Option<Uuid>) -> Request {
-    let user_data = instance.user_data.as_ref().and_then(|text| {
-        let decoded = STANDARD.decode(text.expose_secret());
-        let decoded = decoded.inspect_err(|_| {
-            tracing::warn!(instance = %instance.id, "the user data is not base64; vendor data services are not told");
-        });
-        decoded.ok()
-    });
     let roles = instance.system_metadata.get("boot_roles").and_then(Option::as_deref);
     Request {
         project_id: Some(instance.project_id.clone()),
@@ -140,7 +132,7 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
         image_ref: Some(
             instance.image_ref.clone().or_else(|| image.map(|id| id.to_string())).unwrap_or_default(),
         ),
-        user_data: user_data.map(Into::into),
+        user_data: instance.user_data.clone(),
         hostname: instance.hostname.clone(),
         meta: instance.metadata.clone(),
         boot_roles: roles.unwrap_or_default().to_owned(),
@@ -170,7 +162,15 @@ mod tests {
         let app = Router::new()
             .route("/told", post(told))
             .route("/broken", post(|| async { StatusCode::INTERNAL_SERVER_ERROR.into_response() }))
-            .route("/odd", post(|| async { "no json" }));
+            .route("/odd", post(|| async { "no json" }))
+            .route("/blank", post(|| async { " \n" }))
+            .route("/refused", post(|| async { StatusCode::FORBIDDEN }))
+            .route("/nothing", post(|| async { StatusCode::NO_CONTENT }))
+            .route("/empty", post(|| async { "" }))
+            .route("/list", post(|| async { "[1]" }))
+            .route("/null", post(|| async { "null" }))
+            .route("/moved", post(|| async { (StatusCode::SEE_OTHER, [("location", "/list")]) }))
+            .route("/away", post(|| async { (StatusCode::FOUND, [("location", "http://elsewhere.test/")]) }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -191,7 +191,7 @@ mod tests {
 
     async fn ask(options: Options) -> ports::Result<VendorData> {
         let mut instance = testing::instance();
-        instance.user_data = Some(SecretString::from("IyEvYmluL3No"));
+        instance.user_data = Some(SecretString::from("IyEvYmlu\nL3No\n"));
         source(options).vendor_data(&RequestContext::admin(), &instance, None).await
     }
 
@@ -234,6 +234,34 @@ mod tests {
         }
     }
 
+    /// As nova-compute 34 reads the same answers (`vendordata_dynamic.py`).
+    #[tokio::test]
+    async fn an_answer_without_a_body_is_an_empty_document_and_one_that_is_no_object_stays() {
+        let address = services().await;
+        for (path, answer) in [
+            ("nothing", Some(json!({}))),
+            ("empty", Some(json!({}))),
+            ("list", Some(json!([1]))),
+            ("null", Some(json!(null))),
+            ("moved", Some(json!([1]))),
+            ("blank", None),
+            ("odd", None),
+            ("refused", None),
+            ("away", None),
+        ] {
+            let options = Options {
+                dynamic: true,
+                targets: vec![target("x", format!("{address}/{path}"))],
+                failure_fatal: true,
+                ..Options::default()
+            };
+            let asked = ask(options.clone()).await.map(|data| data.dynamic.unwrap()["x"].clone());
+            assert_eq!(asked.ok(), answer, "{path}");
+            let asked = ask(Options { failure_fatal: false, ..options }).await.unwrap();
+            assert_eq!(asked.dynamic.unwrap()["x"], answer.unwrap_or_else(|| json!({})), "{path}");
+        }
+    }
+
     #[tokio::test]
     async fn services_are_told_about_the_server_and_those_that_fail_answer_nothing() {
         let address = services().await;
@@ -253,7 +281,7 @@ mod tests {
         assert_eq!(told["agent"], "openstack-nova-vendordata");
         let instance = testing::instance();
         assert_eq!(told["told"]["instance-id"], json!(instance.id));
-        assert_eq!(told["told"]["user-data"], "IyEvYmluL3No");
+        assert_eq!(told["told"]["user-data"], "IyEvYmlu\nL3No\n");
 
         let fatal = ask(Options { failure_fatal: true, ..options }).await.err().unwrap().to_string();
         assert!(fatal.contains("broken"), "{fatal}");

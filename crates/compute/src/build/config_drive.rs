@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use configdrive::{File, Metadata};
+use configdrive::{File, Metadata, decode_base64};
 use driver::NoDrive;
 use openstack::ironic::Node;
 use oslo::context::RequestContext;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
 use super::{Build, server};
 use crate::instance::{BlockDevice, Instance};
@@ -81,8 +79,8 @@ impl Drive {
             default_ephemeral_device: instance.default_ephemeral_device.clone(),
             default_swap_device: instance.default_swap_device.clone(),
             block_devices: self.block_devices.iter().filter(|d| server::is_listed(d)).map(listed).collect(),
-            user_data: self.user_data().map_err(NoDrive::Failed)?,
-            injected_files: self.injected_files().map_err(NoDrive::Failed)?,
+            user_data: user_data(instance).map_err(NoDrive::Failed)?,
+            injected_files: files(&self.injected_files).map_err(NoDrive::Failed)?,
             admin_password: self.admin_password.clone(),
             network_info: instance.network.clone(),
             ports: node_ports
@@ -112,26 +110,25 @@ impl Drive {
             ..Metadata::new(instance.id.0, instance.hostname.clone())
         })
     }
+}
 
-    fn user_data(&self) -> Result<Option<secrecy::SecretSlice<u8>>, String> {
-        let Some(text) = self.instance.user_data.as_ref() else { return Ok(None) };
-        let bytes = STANDARD
-            .decode(text.expose_secret().trim())
-            .map_err(|_| "the server's user data is not base64".to_owned())?;
-        Ok(Some(bytes.into()))
-    }
+/// The user data, decoded. `Err`, as below: what cannot be decoded, in words for the user.
+pub(super) fn user_data(instance: &Instance) -> Result<Option<SecretSlice<u8>>, String> {
+    let Some(text) = &instance.user_data else { return Ok(None) };
+    let bytes =
+        decode_base64(text.expose_secret()).map_err(|error| format!("user_data is not base64: {error}"))?;
+    Ok(Some(bytes.into()))
+}
 
-    fn injected_files(&self) -> Result<Vec<File>, String> {
-        self.injected_files
-            .iter()
-            .map(|file| {
-                let contents = STANDARD
-                    .decode(file.contents.expose_secret().trim())
-                    .map_err(|_| format!("the contents of the injected file {} are not base64", file.path))?;
-                Ok(File::new(file.path.clone(), contents))
-            })
-            .collect()
-    }
+/// The injected files, their contents decoded.
+pub(super) fn files(injected: &[InjectedFile]) -> Result<Vec<File>, String> {
+    let file = |file: &InjectedFile| {
+        let contents = decode_base64(file.contents.expose_secret()).map_err(|error| {
+            format!("the contents of the injected file (personality) {} are not base64: {error}", file.path)
+        })?;
+        Ok(File::new(file.path.clone(), contents))
+    };
+    injected.iter().map(file).collect()
 }
 
 /// What is away may come back; where it is away is for the log alone.

@@ -4,7 +4,7 @@ use driver::Deployment;
 use openstack::ironic::{NewVolumeTarget, Node, PowerState};
 use uuid::Uuid;
 
-use super::config_drive::Drive;
+use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Build, server};
@@ -42,7 +42,7 @@ impl Build {
         Ok(())
     }
 
-    /// What Ironic cannot do at all, refused before anything is touched.
+    /// What Ironic cannot do at all, and what the user sent that cannot be read, refused before anything is touched.
     pub(super) fn refuse_unsupported(&self) -> Result<(), Failure> {
         let tagged_port = match &self.request.networks {
             NetworkRequests::These(requests) => requests.iter().any(|request| request.tag.is_some()),
@@ -60,6 +60,8 @@ impl Build {
                     .to_owned(),
             ));
         }
+        config_drive::user_data(&self.instance).map_err(Failure::Abort)?;
+        config_drive::files(&self.request.injected_files).map_err(Failure::Abort)?;
         Ok(())
     }
 

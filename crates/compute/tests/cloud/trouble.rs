@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compute::instance::VmState;
+use compute::request::InjectedFile;
 use ironic_sim::{Action, Call, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
@@ -42,6 +43,45 @@ async fn a_build_waits_for_whatever_it_asks_that_is_away_for_a_while() {
             world.sim.fault(ironic_sim::Fault { matcher: ironic_sim::Matcher::call(call), times: 20, kind });
         });
         is_active(&*world.await, first(), &format!("{call:?}"));
+    }
+}
+
+/// Builds a server with user data and an injected file in this form.
+async fn build_with(state: &Path, user_data: &str, file: &str) -> Arc<World> {
+    let (world, nodes) = cloud(state).await;
+    let process = Process::start(&world, state, None);
+    let mut request = server(&world, 1, nodes[0], true);
+    request.instance.user_data = Some(user_data.into());
+    world.tables().instances.insert(first(), request.instance.clone());
+    request.injected_files = vec![InjectedFile { path: "/etc/motd".to_owned(), contents: file.into() }];
+    process.manager.admit_build(&request).await.unwrap();
+    process.manager.build(request);
+    process.ended().await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_users_send_may_have_line_breaks_and_bits_to_spare() {
+    let state = tempfile::tempdir().unwrap();
+    let world = build_with(state.path(), "IyEvYmlu\nL3No\n", "QR==").await;
+    is_active(&world, first(), "both can be decoded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_decoded_is_refused_before_a_node_is_claimed() {
+    for (user_data, file, named) in [
+        ("IyEvY", "QQ==", "user_data"),
+        ("IyEv", "QQ=", "personality) /etc/motd"),
+        ("é", "QQ==", "user_data"),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let world = build_with(state.path(), user_data, file).await;
+        let tables = world.tables();
+        let instance = &tables.instances[&first()];
+        assert_eq!((&instance.vm_state, instance.node), (&VmState::Error, None), "{user_data} {file}");
+        assert!(tables.faults[0].1.contains(named), "{:?}", tables.faults);
+        assert!(tables.rescheduled.is_empty() && tables.allocations.is_empty());
+        assert!(world.sim.nodes().iter().all(|node| node.instance_uuid.is_none()));
     }
 }
 

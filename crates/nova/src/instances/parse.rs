@@ -74,7 +74,7 @@ pub fn absorb(instance: &mut Instance, fields: &Map<String, Value>) {
             "key_name" => instance.key_name = text(),
             "key_data" => instance.key_data = text(),
             "keypairs" => instance.keypair = key_pair(value),
-            "user_data" => instance.user_data = filled().map(SecretString::from),
+            "user_data" => instance.user_data = text().map(SecretString::from),
             "launch_index" => instance.launch_index = value.as_i64().unwrap_or_default(),
             "reservation_id" => instance.reservation_id = text(),
             "root_device_name" => instance.root_device_name = filled(),

@@ -302,6 +302,18 @@ fn no_secret_of_a_request_is_printed() {
     assert!(!shown.contains("canary") && !shown.contains("TOKEN"));
 }
 
+/// Nova keeps an empty text apart from none: the first is an empty file in the config drive.
+#[test]
+fn user_data_may_be_empty() {
+    for (value, user_data) in [(json!(""), Some("")), (json!("IyE=\n"), Some("IyE=\n")), (json!(null), None)]
+    {
+        let mut args = testing::build_args();
+        args["instance"]["nova_object.data"]["user_data"] = value;
+        let build = request::build(&args, &RequestContext::admin()).unwrap();
+        assert_eq!(build.instance.user_data.as_ref().map(ExposeSecret::expose_secret), user_data);
+    }
+}
+
 #[test]
 fn networks_may_be_automatic_or_none_or_left_to_the_project() {
     let with = |value: Value| {
