@@ -14,7 +14,7 @@ use crate::instance::{BlockDevice, Instance};
 use crate::manager::{Inner, caller};
 use crate::ports;
 use crate::request::InjectedFile;
-use crate::told;
+use crate::user_message;
 
 /// Makes the config drive when the deployment is about to be asked for.
 pub(super) struct Drive {
@@ -137,7 +137,7 @@ fn of_ironic(error: &openstack::Error) -> NoDrive {
         tracing::warn!(%error, "the node's ports cannot be read for the config drive");
         return NoDrive::Away("the node's ports cannot be read".to_owned());
     }
-    NoDrive::Failed(told::of_ironic(error))
+    NoDrive::Failed(user_message::of_ironic(error))
 }
 
 fn of_port(what: &str, error: ports::Error) -> NoDrive {

@@ -13,7 +13,7 @@ use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
 use crate::manager::{Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
-use crate::told;
+use crate::user_message;
 
 /// Why a build did not end in an active server.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Failure {
         match error {
             DriverError::Cancelled => Self::deleting(),
             DriverError::Rejected(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: told::of_driver(other), by_policy: false },
+            other => Self::Reschedule { reason: user_message::of_driver(other), by_policy: false },
         }
     }
 
@@ -83,7 +83,9 @@ impl Failure {
         match error {
             DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("Failure prepping block device. {}", told::of_driver(other))),
+            other => {
+                Self::Abort(format!("Failure prepping block device. {}", user_message::of_driver(other)))
+            }
         }
     }
 }
@@ -168,7 +170,7 @@ impl Build {
         if let Err(error) = ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
-                failure if told::is_away(&error) => self.rest(&failure, error.to_string()).await,
+                failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
                 Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
                 // Nobody can ask again for a server that is gone: it is tried until it succeeds.
                 _ => Failure::Away(error.to_string()),
