@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compute::build;
 use compute::inventory::{self, ProviderConfig, Rules};
+use compute::operations::create;
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
 
@@ -106,7 +106,7 @@ pub fn manager(config: &Config) -> compute::Options {
         max_concurrent_builds: top.count("max_concurrent_builds"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
-        build: build::Options {
+        build: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
             ephemeral_format: top.filled("default_ephemeral_format"),
@@ -117,9 +117,9 @@ pub fn manager(config: &Config) -> compute::Options {
     }
 }
 
-fn config_drive(config: &Config) -> build::ConfigDriveOptions {
+fn config_drive(config: &Config) -> create::ConfigDriveOptions {
     let (top, api) = (config.top(), config.group("api"));
-    build::ConfigDriveOptions {
+    create::ConfigDriveOptions {
         force: top.bool("force_config_drive"),
         format: match top.text("config_drive_format").as_str() {
             "vfat" => configdrive::Format::Vfat,

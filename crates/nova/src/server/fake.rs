@@ -207,6 +207,9 @@ impl Placement for Fake {
 #[async_trait]
 impl Undo for Fake {
     async fn delete_image(&self, _: &RequestContext, image: Uuid) {
+        while self.is_there().is_err() {
+            tokio::time::sleep(super::RETRY).await;
+        }
         self.log.note(format!("delete image {image}"));
     }
 
