@@ -25,6 +25,7 @@ use crate::clients::Clients;
 use crate::parts::Parts;
 use crate::signals::{Asked, Signals};
 use crate::validate::validate;
+use crate::warnings::warnings;
 use crate::{Files, config, metrics, options};
 
 /// The topics that nova-api and nova-conductor send to; the second since 2026.1.
@@ -39,10 +40,9 @@ pub fn run(files: &Files) -> Result<(), String> {
     validate(&config).map_err(|error| error.to_string())?;
     let log = oslo::log::Options::from_config(&config, "nova-compute").map_err(|error| error.to_string())?;
     let log = oslo::log::init(log).map_err(|error| error.to_string())?;
-    for warning in &config.warnings {
+    for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
-    options::warn(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -6,6 +6,8 @@
 mod address;
 mod auth;
 mod clients;
+#[cfg(test)]
+mod former;
 mod general;
 mod groups;
 mod keystoneauth;

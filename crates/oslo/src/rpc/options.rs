@@ -250,7 +250,7 @@ impl RabbitOptions {
     }
 
     /// Applies what the URL's query overrides, and refuses combinations that the broker would.
-    pub(super) fn for_url(mut self, url: &TransportUrl) -> Result<Self, Error> {
+    pub fn for_url(mut self, url: &TransportUrl) -> Result<Self, Error> {
         for (option, text) in &url.query {
             self.set(option, text)?;
         }
