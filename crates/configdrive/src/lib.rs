@@ -17,6 +17,8 @@
 //! # }
 //! ```
 
+#![deny(missing_docs)]
+
 mod base64;
 mod cidr;
 mod ec2;

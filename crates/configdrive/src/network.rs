@@ -25,6 +25,7 @@ pub struct Vif {
     /// MAC address.
     #[serde(default)]
     pub address: Option<String>,
+    /// The port's network.
     #[serde(default)]
     pub network: Option<Network>,
     /// `binding:vif_type`: `unbound` before Ironic binds the port, then mostly `other`.
@@ -36,12 +37,16 @@ pub struct Vif {
     /// `tap` and the start of the port's id, cut to 14 characters.
     #[serde(default)]
     pub devname: Option<String>,
+    /// The port's id, which Open vSwitch knows it by.
     #[serde(default)]
     pub ovs_interfaceid: Option<String>,
+    /// Of 802.1Qbh, long unused; kept as found.
     #[serde(default)]
     pub qbh_params: Option<Value>,
+    /// Of 802.1Qbg, long unused; kept as found.
     #[serde(default)]
     pub qbg_params: Option<Value>,
+    /// Neutron calls the port `ACTIVE`, or it is administratively down.
     #[serde(default)]
     pub active: bool,
     /// `binding:vnic_type`; `baremetal` once Ironic has bound the port.
@@ -53,10 +58,13 @@ pub struct Vif {
     /// The port was given by the user: it is unbound, not deleted, when the server goes.
     #[serde(default)]
     pub preserve_on_delete: bool,
+    /// Read by Nova's libvirt driver alone.
     #[serde(default)]
     pub delegate_create: bool,
+    /// Further keys of Nova's model, such as `rxtx_cap`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -64,18 +72,22 @@ pub struct Vif {
 /// The Neutron network of a VIF, with those of its subnets in which the port has an address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Network {
+    /// The Neutron network's id.
     #[serde(default)]
     pub id: Option<String>,
+    /// The bridge that a hypervisor would plug the port into; `[neutron] ovs_bridge` for Open vSwitch.
     #[serde(default)]
     pub bridge: Option<String>,
     /// The network's name.
     #[serde(default)]
     pub label: Option<String>,
+    /// Those in which the port has an address.
     #[serde(default, deserialize_with = "null_is_default")]
     pub subnets: Vec<Subnet>,
     /// `injected`, `tenant_id`, `mtu`, `physical_network`, `tunneled`; see the accessors.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -86,13 +98,16 @@ pub struct Subnet {
     /// `10.0.0.0/24`.
     #[serde(default)]
     pub cidr: Option<String>,
+    /// Name servers.
     #[serde(default, deserialize_with = "null_is_default")]
     pub dns: Vec<Ip>,
     /// A subnet without a gateway has one whose address is null.
     #[serde(default)]
     pub gateway: Option<Ip>,
+    /// The port's addresses in the subnet.
     #[serde(default, deserialize_with = "null_is_default")]
     pub ips: Vec<FixedIp>,
+    /// Host routes.
     #[serde(default, deserialize_with = "null_is_default")]
     pub routes: Vec<Route>,
     /// 4 or 6.
@@ -101,6 +116,7 @@ pub struct Subnet {
     /// `enable_dhcp`, and when known `dhcp_server`, `ipv6_address_mode`, `ipv6_ra_mode`; see the accessors.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -108,6 +124,7 @@ pub struct Subnet {
 /// An address: of a gateway, a DNS server, or a floating IP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ip {
+    /// The address as text; null for a gateway that there is none of.
     #[serde(default)]
     pub address: Option<String>,
     /// `gateway`, `dns`, `floating`.
@@ -116,8 +133,10 @@ pub struct Ip {
     /// 4 or 6; null where the address is null.
     #[serde(default)]
     pub version: Option<u8>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -125,17 +144,22 @@ pub struct Ip {
 /// A fixed address of a port, with the floating IPs that lead to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FixedIp {
+    /// The address as text.
     #[serde(default)]
     pub address: Option<String>,
     /// `fixed`.
     #[serde(rename = "type", default)]
     pub kind: Option<String>,
+    /// 4 or 6.
     #[serde(default)]
     pub version: Option<u8>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// The floating addresses that lead to it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub floating_ips: Vec<Ip>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -143,14 +167,19 @@ pub struct FixedIp {
 /// A host route of a subnet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
+    /// The destination: `192.168.0.0/16`.
     #[serde(default)]
     pub cidr: Option<String>,
+    /// The next hop.
     #[serde(default)]
     pub gateway: Option<Ip>,
+    /// Nova writes null.
     #[serde(default)]
     pub interface: Option<Value>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }

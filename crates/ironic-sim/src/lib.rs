@@ -5,6 +5,8 @@
 //!
 //! Facts: Ironic 39 (`ironic/api/controllers/v1`, `ironic/conductor`), compared with recorded answers of a real one.
 
+#![deny(missing_docs)]
+
 mod api;
 mod engine;
 pub mod machine;

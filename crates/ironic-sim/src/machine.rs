@@ -8,36 +8,65 @@ use std::str::FromStr;
 /// A provision state of Ironic's machine. [`State::as_str`] is the name on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
+    /// Known to Ironic, not yet verified.
     Enroll,
+    /// The conductor checks that it can reach the BMC.
     Verifying,
+    /// Verified; an operator may inspect, clean or adopt it.
     Manageable,
+    /// Clean, and free for a server.
     Available,
+    /// The conductor works at a deployment.
     Deploying,
     /// `wait call-back`
     DeployWait,
+    /// `last_error` says why; waits for a tear down or another deployment.
     DeployFailed,
+    /// A hold step waits for an operator.
     DeployHold,
+    /// Deployed.
     Active,
+    /// The conductor tears the server down.
     Deleting,
+    /// A tear down failed.
     Error,
+    /// The conductor cleans the disks and settings.
     Cleaning,
+    /// The ramdisk cleans, and is waited for.
     CleanWait,
+    /// `last_error` says why; the node is set to maintenance.
     CleanFailed,
+    /// A hold step waits for an operator.
     CleanHold,
+    /// The conductor begins an inspection.
     Inspecting,
+    /// The ramdisk inspects, and is waited for.
     InspectWait,
+    /// `last_error` says why.
     InspectFailed,
+    /// The conductor takes over a machine that runs.
     Adopting,
+    /// `last_error` says why.
     AdoptFailed,
+    /// The conductor begins a rescue.
     Rescuing,
+    /// The rescue ramdisk boots, and is waited for.
     RescueWait,
+    /// `last_error` says why.
     RescueFailed,
+    /// The rescue ramdisk runs with the user's password.
     Rescue,
+    /// The conductor boots the server's own system again.
     Unrescuing,
+    /// `last_error` says why.
     UnrescueFailed,
+    /// The conductor carries out service steps on a deployed node.
     Servicing,
+    /// The ramdisk carries out service steps, and is waited for.
     ServiceWait,
+    /// `last_error` says why.
     ServiceFailed,
+    /// A hold step waits for an operator.
     ServiceHold,
 }
 
@@ -204,18 +233,29 @@ impl FromStr for State {
 pub enum Verb {
     /// `active`, or its alias `deploy`
     Deploy,
+    /// Deploys the server on the node again.
     Rebuild,
     /// `deleted`, or its alias `undeploy`
     Delete,
+    /// Makes a node manageable: verifies it first where it is new.
     Manage,
+    /// Cleans a manageable node and makes it available.
     Provide,
+    /// Has the hardware found out.
     Inspect,
+    /// Ends a wait.
     Abort,
+    /// Cleans by the steps that came with it, and leaves the node manageable.
     Clean,
+    /// Takes over a machine that runs, without deploying it.
     Adopt,
+    /// Boots the rescue ramdisk; takes a `rescue_password`.
     Rescue,
+    /// Boots the server's own system again.
     Unrescue,
+    /// Goes on from a hold step.
     Unhold,
+    /// Carries out service steps on a deployed node.
     Service,
 }
 
@@ -275,7 +315,9 @@ impl FromStr for Verb {
 /// The verb is not possible from that state (HTTP 400 `InvalidStateRequested`, or 409 while the node is locked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
+    /// The state the node is in.
     pub state: State,
+    /// What was asked for.
     pub verb: Verb,
 }
 
@@ -290,7 +332,9 @@ impl std::error::Error for Refused {}
 /// How a step that Ironic runs by itself ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// On to the next state.
     Ok,
+    /// On to the failed state.
     Fail,
 }
 

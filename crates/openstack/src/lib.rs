@@ -4,6 +4,8 @@
 //! requests ([`Request`]) is apart from sending them. Every call takes a [`Caller`], has a deadline, a retry rule and a
 //! request id, and fails with an [`Error`] that says what its caller can do.
 
+#![deny(missing_docs)]
+
 mod adapter;
 mod body;
 mod caller;
