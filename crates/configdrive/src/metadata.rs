@@ -60,7 +60,8 @@ pub struct Metadata {
     pub ports: Vec<NodePort>,
     /// The Ironic node's bonds.
     pub port_groups: Vec<NodePortGroup>,
-    /// Contents of the vendor data file, `{}` when there is none; `None` when `[api] vendordata_providers` lacks `StaticJSON`.
+    /// Contents of the vendor data file, `{}` when there is none; `None` when `[api] vendordata_providers`
+    /// lacks `StaticJSON`.
     pub static_vendor_data: Option<Value>,
     /// Answers of the dynamic vendor data services by name; `None` when the providers lack `DynamicJSON`.
     pub dynamic_vendor_data: Option<Map<String, Value>>,
@@ -68,7 +69,8 @@ pub struct Metadata {
     pub dhcp_domain: String,
     /// `[api] config_drive_skip_versions`, split at blanks: EC2 versions to leave out.
     pub skip_versions: Vec<String>,
-    /// Whether `[DEFAULT] injected_network_template` is set: networks marked as injected get an interfaces file.
+    /// Whether `[DEFAULT] injected_network_template` is set: networks marked as injected get an interfaces
+    /// file.
     pub inject_network: bool,
 }
 

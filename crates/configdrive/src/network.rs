@@ -1,8 +1,10 @@
-//! The network model: Nova's info cache (`InstanceInfoCache.network_info`), read and written in exactly its shape.
+//! The network model: Nova's info cache (`InstanceInfoCache.network_info`), read and written in exactly its
+//! shape.
 //!
-//! The document is a JSON list of VIFs. nova-api shows addresses from it and nova-compute keeps in it the only record of
-//! which ports must survive the server (`preserve_on_delete`), so keys keep their order and unknown keys stay where they
-//! were found. Keys that an older release did not write yet get the value that release meant.
+//! The document is a JSON list of VIFs. nova-api shows addresses from it and nova-compute keeps in it the
+//! only record of which ports must survive the server (`preserve_on_delete`), so keys keep their order and
+//! unknown keys stay where they were found. Keys that an older release did not write yet get the value that
+//! release meant.
 
 use std::net::IpAddr;
 
@@ -210,7 +212,8 @@ impl NetworkInfo {
         self.fixed_ips().flat_map(|ip| &ip.floating_ips)
     }
 
-    /// What Ironic's `instance_info/fixed_ips` takes: the text of the list of fixed IPs, floating ones included in each.
+    /// What Ironic's `instance_info/fixed_ips` takes: the text of the list of fixed IPs, floating ones
+    /// included in each.
     pub fn fixed_ips_text(&self) -> Result<String, serde_json::Error> {
         spaced(&self.fixed_ips().collect::<Vec<_>>())
     }
@@ -225,7 +228,8 @@ impl NetworkInfo {
         self.fixed_ips().find(|ip| ip.version == Some(4)).and_then(|ip| ip.address.as_deref())
     }
 
-    /// The first fixed IPv4 address, else the first fixed address of any kind: the address to reach the server at.
+    /// The first fixed IPv4 address, else the first fixed address of any kind: the address to reach the
+    /// server at.
     pub fn primary_address(&self) -> Option<&str> {
         self.first_ipv4().or_else(|| self.fixed_ips().find_map(|ip| ip.address.as_deref()))
     }
@@ -276,7 +280,8 @@ impl Network {
         self.meta.get("mtu").and_then(Value::as_u64)
     }
 
-    /// Whether the address goes into the server by a file (`[DEFAULT] flat_injected` at the time of the build).
+    /// Whether the address goes into the server by a file (`[DEFAULT] flat_injected` at the time of the
+    /// build).
     pub fn injected(&self) -> bool {
         self.meta.get("injected").is_some_and(truthy)
     }

@@ -1,7 +1,7 @@
 //! `network_data.json`: links, networks and services, as cloud-init and ironic-python-agent read them.
 //!
-//! The base comes from the network info cache. Ironic then knows better which NIC a VIF has become: a port's own MAC,
-//! or a bond of the ports of a group.
+//! The base comes from the network info cache. Ironic then knows better which NIC a VIF has become: a port's
+//! own MAC, or a bond of the ports of a group.
 
 use std::collections::HashMap;
 

@@ -34,7 +34,8 @@ impl Target {
         }
     }
 
-    /// Reads the whole list. As in Nova an entry that is none, or that repeats a name, is passed over with a warning.
+    /// Reads the whole list. As in Nova an entry that is none, or that repeats a name, is passed over with a
+    /// warning.
     pub fn parse_all<'a>(entries: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
         let mut targets: Vec<Self> = Vec::new();
         for entry in entries {

@@ -1,6 +1,7 @@
 //! Ironic's provision state machine as a pure table: states, verbs, and where a finished step leads.
 //!
-//! Facts: `ironic/common/states.py` (names, verbs) and `ironic/common/state_machine.py` (transitions, targets), Ironic 39.
+//! Facts: `ironic/common/states.py` (names, verbs) and `ironic/common/state_machine.py` (transitions,
+//! targets), Ironic 39.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,7 +78,8 @@ use State::{
     Servicing, UnrescueFailed, Unrescuing, Verifying,
 };
 
-/// Every state the machine knows. (`deleted` and `deploy complete` are constants of Ironic that no node is ever seen in.)
+/// Every state the machine knows. (`deleted` and `deploy complete` are constants of Ironic that no node is
+/// ever seen in.)
 pub const ALL_STATES: [State; 30] = [
     Enroll,
     Verifying,
@@ -148,8 +150,8 @@ impl State {
         }
     }
 
-    /// Where the machine is heading while in this state (`target_provision_state`); `None` for the stable states.
-    /// A manual clean heads for `manageable` instead: the node knows, the table does not.
+    /// Where the machine is heading while in this state (`target_provision_state`); `None` for the stable
+    /// states. A manual clean heads for `manageable` instead: the node knows, the table does not.
     pub fn target(self) -> Option<State> {
         match self {
             Enroll | Manageable | Available | Active | Error | Rescue => None,
@@ -182,7 +184,8 @@ impl State {
         )
     }
 
-    /// A state in which the API lets a node be patched although it has a target state (`UPDATE_ALLOWED_STATES`).
+    /// A state in which the API lets a node be patched although it has a target state
+    /// (`UPDATE_ALLOWED_STATES`).
     pub fn allows_update(self) -> bool {
         matches!(
             self,
@@ -312,7 +315,8 @@ impl FromStr for Verb {
     }
 }
 
-/// The verb is not possible from that state (HTTP 400 `InvalidStateRequested`, or 409 while the node is locked).
+/// The verb is not possible from that state (HTTP 400 `InvalidStateRequested`, or 409 while the node is
+/// locked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The state the node is in.
@@ -371,8 +375,9 @@ pub fn verb(state: State, verb: Verb) -> Result<State, Refused> {
     Ok(to)
 }
 
-/// Where Ironic goes by itself when the work of `state` ends; `state` itself where it waits for somebody's request.
-/// A waiting state that ends well is resumed, that is, work goes on (`wait call-back` → `deploying`).
+/// Where Ironic goes by itself when the work of `state` ends; `state` itself where it waits for somebody's
+/// request. A waiting state that ends well is resumed, that is, work goes on (`wait call-back` →
+/// `deploying`).
 pub fn next(state: State, outcome: Outcome) -> State {
     match (state, outcome) {
         (Verifying | Inspecting, Outcome::Ok) => Manageable,
@@ -440,7 +445,8 @@ mod tests {
     #[test]
     fn the_table_has_as_many_verbs_as_ironics() {
         let allowed = ALL_STATES.into_iter().flat_map(|s| Verb::ALL.map(|v| verb(s, v).is_ok()));
-        // Ironic's machine counts 51, with two it takes from its own conductor only: `clean` while deleting, `manage` while cleaning.
+        // Ironic's machine counts 51, with two it takes from its own conductor only: `clean` while deleting,
+        // `manage` while cleaning.
         assert_eq!(allowed.filter(|ok| *ok).count(), 49);
     }
 

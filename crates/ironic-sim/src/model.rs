@@ -64,7 +64,8 @@ pub struct Node {
     pub retired: bool,
     /// It cannot be powered off (API 1.95).
     pub disable_power_off: bool,
-    /// Plain fields that change nothing in the simulator, as on the wire: interfaces, `extra`, `driver_info`, …
+    /// Plain fields that change nothing in the simulator, as on the wire: interfaces, `extra`, `driver_info`,
+    /// …
     pub other: Map<String, Value>,
     /// Its NICs.
     pub ports: Vec<Port>,
@@ -150,8 +151,8 @@ impl Node {
         ports.chain(volumes).collect()
     }
 
-    /// What Ironic clears when a tear down ends, well or not (`ConductorManager._do_node_tear_down`, and the deploy
-    /// interface's tear down for the volume targets).
+    /// What Ironic clears when a tear down ends, well or not (`ConductorManager._do_node_tear_down`, and the
+    /// deploy interface's tear down for the volume targets).
     pub(crate) fn forget_instance(&mut self) {
         self.instance_info.clear();
         self.instance_uuid = None;

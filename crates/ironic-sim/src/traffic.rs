@@ -66,7 +66,8 @@ pub enum Call {
     Other,
 }
 
-/// A request as it came. The same value goes to the hook twice: before the work (`status` is none) and after it.
+/// A request as it came. The same value goes to the hook twice: before the work (`status` is none) and after
+/// it.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Counts from 1, in the order of arrival.
@@ -83,7 +84,8 @@ pub struct Recorded {
     pub body_len: usize,
     /// The node named in the path or in `?node=`, by uuid or name.
     pub node: Option<String>,
-    /// What was asked for: the `target` of a provision or power change; the paths of a patch, comma-separated; the VIF attached.
+    /// What was asked for: the `target` of a provision or power change; the paths of a patch,
+    /// comma-separated; the VIF attached.
     pub detail: Option<String>,
     /// The answer's status; none while the work is not done, or when the connection was cut before it.
     pub status: Option<u16>,

@@ -1,7 +1,8 @@
 //! The grammar of oslo.config's INI files (`oslo_config/iniparser.py`).
 //!
-//! A line that begins with a space or a tab continues the value before it; a blank line or a comment ends the value. The first `:`
-//! or `=` splits name and value. A first line wholly in one kind of quotes loses them. There are no comments behind a value.
+//! A line that begins with a space or a tab continues the value before it; a blank line or a comment ends the
+//! value. The first `:` or `=` splits name and value. A first line wholly in one kind of quotes loses them.
+//! There are no comments behind a value.
 
 use super::{DEFAULT_GROUP, is_space, strip};
 

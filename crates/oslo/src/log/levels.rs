@@ -21,7 +21,8 @@ const NAMESAKES: [(&str, &[&str]); 4] = [
     ("urllib3.connectionpool", &["reqwest", "hyper", "hyper_util"]),
 ];
 
-/// lapin warns of each message that the broker returns, with the whole message. Our own publisher tells of them.
+/// lapin warns of each message that the broker returns, with the whole message. Our own publisher tells of
+/// them.
 const RETURNED: &str = "lapin::returned_messages";
 
 /// The filter for `debug` and `logger=LEVEL` pairs, or the pair that is none.
@@ -49,8 +50,9 @@ pub(super) fn levels(debug: bool, pairs: &[String]) -> Result<Targets, String> {
     Ok(targets.with_target(RETURNED, LevelFilter::ERROR))
 }
 
-/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences. The least is DEBUG: we say nothing
-/// below it, and libraries (lapin, the HTTP ones) print there what they carry, passwords and tokens included.
+/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences. The least
+/// is DEBUG: we say nothing below it, and libraries (lapin, the HTTP ones) print there what they carry,
+/// passwords and tokens included.
 fn level(word: &str) -> Option<LevelFilter> {
     Some(match word.to_ascii_uppercase().as_str() {
         "TRACE" | "NOTSET" | "DEBUG" => LevelFilter::DEBUG,

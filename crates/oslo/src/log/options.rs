@@ -54,7 +54,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// From `[DEFAULT]` of a configuration whose schema has [`OPTIONS`]. `program` names the file when only `log_dir` is set.
+    /// From `[DEFAULT]` of a configuration whose schema has [`OPTIONS`]. `program` names the file when only
+    /// `log_dir` is set.
     pub fn from_config(config: &Config, program: &str) -> Result<Self, Error> {
         let group = config.top();
         let file = match (group.path("log_dir"), group.path("log_file")) {

@@ -1,4 +1,5 @@
-//! Consuming a queue for as long as wanted: declared, consumed, and both again whenever the broker took it away.
+//! Consuming a queue for as long as wanted: declared, consumed, and both again whenever the broker took it
+//! away.
 
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Tells the broker that the message is ours now. When the connection is lost meanwhile, the broker delivers it again.
+    /// Tells the broker that the message is ours now. When the connection is lost meanwhile, the broker
+    /// delivers it again.
     pub(super) async fn acknowledge(&self) {
         let acknowledged = tokio::select! {
             result = self.delivery.ack(BasicAckOptions::default()) => result.is_ok_and(|sent| sent),
@@ -171,7 +173,8 @@ impl Subscription {
         }
     }
 
-    /// Stops in order: no new deliveries, the prefetched ones back, the taken ones acknowledged, an own queue deleted.
+    /// Stops in order: no new deliveries, the prefetched ones back, the taken ones acknowledged, an own queue
+    /// deleted.
     async fn leave(&self, session: &Session, channel: &Channel, mut consumer: Consumer, until: &Until) {
         let give_back = async {
             let _ = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;

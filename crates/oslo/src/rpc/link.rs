@@ -1,7 +1,8 @@
-//! A link: one connection to the cluster, kept up. It picks a broker, connects, notices the loss, and begins again.
+//! A link: one connection to the cluster, kept up. It picks a broker, connects, notices the loss, and begins
+//! again.
 //!
-//! A transport has two links, one to publish and one to consume: a broker short of memory stops reading from connections that
-//! publish, and answers and acknowledgements must get through all the same.
+//! A transport has two links, one to publish and one to consume: a broker short of memory stops reading from
+//! connections that publish, and answers and acknowledgements must get through all the same.
 
 use std::sync::Arc;
 use std::time::Duration;

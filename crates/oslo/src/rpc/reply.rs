@@ -13,7 +13,8 @@ use super::request::{ReplyTo, fresh_id};
 use super::transport::Inner;
 use super::{Failure, envelope, topology};
 
-/// How long a reply queue counts as missing once a reply gave up on it, and how many are remembered (oslo.messaging's numbers).
+/// How long a reply queue counts as missing once a reply gave up on it, and how many are remembered
+/// (oslo.messaging's numbers).
 const REMEMBERED: Duration = Duration::from_mins(1);
 const REMEMBERED_QUEUES: usize = 200;
 
@@ -70,8 +71,8 @@ pub(super) enum Sent {
     Dropped,
 }
 
-/// Sends a reply: again and again while the broker is away, until `deadline`; and while it is there but the queue is not, every
-/// quarter of a second for `kombu_missing_consumer_retry_timeout`.
+/// Sends a reply: again and again while the broker is away, until `deadline`; and while it is there but the
+/// queue is not, every quarter of a second for `kombu_missing_consumer_retry_timeout`.
 pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline: Instant) -> Sent {
     let Ok(queue) = topology::name(&to.queue) else {
         warn!(msg_id = %to.msg_id, "dropped a reply: the name of its queue is too long");

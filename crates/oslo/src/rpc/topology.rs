@@ -1,7 +1,8 @@
 //! Exchanges and queues: their names, flags and arguments, and how they are declared.
 //!
-//! The control plane declares the same things, so the rules are oslo.messaging's own (`impl_rabbit.py`). A broker refuses a
-//! declaration that differs from what is there; of the differences only `durable` is given way to.
+//! The control plane declares the same things, so the rules are oslo.messaging's own (`impl_rabbit.py`). A
+//! broker refuses a declaration that differs from what is there; of the differences only `durable` is given
+//! way to.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -109,7 +110,8 @@ impl RabbitOptions {
         })
     }
 
-    /// The queue that answers to this process come to. It is left to expire, so that it outlives a lost connection.
+    /// The queue that answers to this process come to. It is left to expire, so that it outlives a lost
+    /// connection.
     pub(super) fn reply_queue(&self, queue: &str) -> Result<Queue, NameTooLong> {
         Ok(Queue {
             name: name(queue)?,

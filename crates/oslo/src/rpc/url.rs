@@ -1,6 +1,7 @@
 //! `transport_url`: brokers, credentials, virtual host, and options in the query.
 //!
-//! `rabbit://[user:pass@]host[:port][,[user:pass@]host[:port]…]/virtual_host?option=value` (oslo.messaging `TransportURL.parse`).
+//! `rabbit://[user:pass@]host[:port][,[user:pass@]host[:port]…]/virtual_host?option=value` (oslo.messaging
+//! `TransportURL.parse`).
 
 use secrecy::SecretString;
 

@@ -36,7 +36,8 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// A caller that gives up after N seconds of silence hears every N/2, if that is a second or more (oslo.messaging).
+    /// A caller that gives up after N seconds of silence hears every N/2, if that is a second or more
+    /// (oslo.messaging).
     fn of(request: &Request) -> Option<Self> {
         let every = request.monitor? / 2;
         let to = request.reply_to.clone()?;
