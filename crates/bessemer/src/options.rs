@@ -203,7 +203,7 @@ pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
     }
 }
 
-/// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
+/// Where notifications about instances go; `None` when the operator switched them off.
 pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, Error> {
     let group = config.group("oslo_messaging_notifications");
     let versioned = config.group("notifications").text("notification_format") != "unversioned";

@@ -39,7 +39,8 @@ pub enum Error {
 
     /// The drive has a fixed size and the files exceed it.
     #[error(
-        "the files take more than the {limit} bytes of a vfat config drive; set [DEFAULT] config_drive_format = iso9660"
+        "the files take more than the {limit} bytes of a vfat config drive; set [DEFAULT] \
+         config_drive_format = iso9660"
     )]
     TooLarge {
         /// Bytes that the drive holds.

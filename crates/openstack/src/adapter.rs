@@ -88,7 +88,12 @@ impl Adapter {
     /// Sends a request; answers other than 2xx are errors.
     async fn send(&self, caller: &Caller, request: &Request) -> Result<Answer, Error> {
         let label = request.label();
-        let span = tracing::debug_span!("http", service = self.0.service.name(), method = %request.method, path = label);
+        let span = tracing::debug_span!(
+            "http",
+            service = self.0.service.name(),
+            method = %request.method,
+            path = label
+        );
         self.send_with_renewal(caller, request, &label).instrument(span).await
     }
 

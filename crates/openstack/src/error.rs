@@ -10,7 +10,11 @@ use std::time::Duration;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The service answered with an error status. Normal for 404 and 409.
-    #[error("{service} answered {status}{}: {message}{}", bracket(code.as_deref()), bracket(request_id.as_deref()))]
+    #[error(
+        "{service} answered {status}{}: {message}{}",
+        bracket(code.as_deref()),
+        bracket(request_id.as_deref())
+    )]
     Http {
         /// Official service type: `baremetal`, `placement`, …
         service: &'static str,
@@ -59,7 +63,8 @@ pub enum Error {
     },
     /// Keystone refused the credentials. An operator must correct the authentication options.
     #[error(
-        "authentication failed ({status}): {message}; check the authentication options of this service's group"
+        "authentication failed ({status}): {message}; check the authentication options of this service's \
+         group"
     )]
     Auth {
         /// Keystone's status.

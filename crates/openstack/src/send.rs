@@ -110,7 +110,7 @@ impl Sending<'_> {
                 request_id = self.request_id,
                 ?outcome,
                 delay_ms = millis(delay),
-                "retrying a request"
+                "request failed; retrying"
             );
             sleep(delay).await;
         }

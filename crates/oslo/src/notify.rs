@@ -144,7 +144,7 @@ impl Notifier {
             warn!(
                 event_type,
                 backlog = BACKLOG,
-                "dropped a notification: the broker has been away for too long"
+                "notification dropped: the broker was unreachable for too long"
             );
         }
     }
@@ -168,7 +168,10 @@ impl Notifier {
             tokio::select! {
                 () = self.publish(&next) => {}
                 () = &mut over => {
-                    warn!(count = queued.len() + 1, "dropped notifications: the broker did not take them before the end");
+                    warn!(
+                        count = queued.len() + 1,
+                        "notifications dropped: the broker did not accept them before the service stopped"
+                    );
                     return;
                 }
             }
@@ -190,7 +193,7 @@ impl Notifier {
                 match inner.transport.publish_to_queue(&queue, Arc::clone(&body), deadline).await {
                     Ok(()) => debug!(queue, size = body.len(), "notified"),
                     Err(Unconfirmed::Closed) => return,
-                    Err(error) => warn!(queue, %error, "dropped a notification"),
+                    Err(error) => warn!(queue, %error, "notification dropped"),
                 }
             }
         }

@@ -92,7 +92,7 @@ impl Session {
         let ask = async || {
             let result = self.authenticate(url).await.map(Arc::new);
             if let Err(error) = &result {
-                tracing::warn!(%error, "authentication failed");
+                tracing::warn!(%error, "authentication with Keystone failed");
             }
             result
         };

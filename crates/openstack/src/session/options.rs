@@ -71,7 +71,10 @@ impl SessionOptions {
             Ok(client) => Ok(client),
             // A machine without system roots can still speak plain http, and https with `cafile`.
             Err(error) if self.cafile.is_none() => {
-                tracing::warn!(reason = causes(&error), "no system roots: https needs cafile");
+                tracing::warn!(
+                    reason = causes(&error),
+                    "the system has no CA certificates; HTTPS needs the option cafile"
+                );
                 self.tls(self.builder().tls_certs_only([]))?
                     .build()
                     .map_err(|error| invalid("certfile", &error))

@@ -64,7 +64,8 @@ impl Parser {
         }
         if line.starts_with([' ', '\t']) {
             let open = self.open.as_mut().ok_or(
-                "an indented line continues the value above it, but there is none; remove the spaces at its beginning",
+                "an indented line continues the value above it, but there is none; remove the spaces at its \
+                 beginning",
             )?;
             open.value.push('\n');
             open.value.push_str(line.trim_start_matches(is_space));

@@ -163,9 +163,12 @@ impl Wire {
                     // A refusal that closed a channel is told here too; the connection goes on then.
                     Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
                     Some(Event::ConnectionBlocked(reason)) => {
-                        warn!(%reason, "the broker is short of resources and takes no messages for now");
+                        warn!(
+                            %reason,
+                            "the broker is short of resources and blocks publishing; messages wait"
+                        );
                     }
-                    Some(Event::ConnectionUnblocked) => info!("the broker takes messages again"),
+                    Some(Event::ConnectionUnblocked) => info!("the broker accepts messages again"),
                     Some(_) => {}
                     None => return "the connection ended".to_owned(),
                 },

@@ -46,7 +46,7 @@ impl Taken {
             () = self.lost.cancelled() => false,
         };
         if !acknowledged {
-            debug!("a message was not acknowledged; the broker delivers it again");
+            debug!("message not acknowledged; the broker will deliver it again");
         }
     }
 
@@ -105,7 +105,12 @@ impl Subscription {
                     }
                 }
                 Err(error) => {
-                    warn!(queue = %self.queue.name, %error, "cannot consume the queue; do the durable and quorum options match the control plane's?");
+                    warn!(
+                        queue = %self.queue.name,
+                        %error,
+                        "cannot consume the queue; check that the durable and quorum options match the \
+                         control plane's; retrying"
+                    );
                 }
             }
             tokio::select! {
@@ -162,11 +167,11 @@ impl Subscription {
                     room.send(taken);
                 }
                 Some(Err(error)) => {
-                    warn!(queue = %self.queue.name, %error, "the consumer failed");
+                    warn!(queue = %self.queue.name, %error, "consumer failed; consuming again");
                     return Ending::Lost;
                 }
                 None => {
-                    warn!(queue = %self.queue.name, "the broker cancelled the consumer");
+                    warn!(queue = %self.queue.name, "the broker cancelled the consumer; consuming again");
                     return Ending::Lost;
                 }
             }

@@ -24,7 +24,8 @@ pub enum EnvelopeError {
     /// Compressed in a way that is not understood (`kombu/compression.py` knows bzip2, lzma, brotli and zstd
     /// too).
     #[error(
-        "the body is compressed as {0:?}, and only gzip is understood: set [oslo_messaging_rabbit] kombu_compression of its sender to gzip, or unset it"
+        "the body is compressed as {0:?}, and only gzip is understood: set [oslo_messaging_rabbit] \
+         kombu_compression of its sender to gzip, or unset it"
     )]
     Compression(String),
     /// Not the compressed body that it is said to be, or one far too large.

@@ -112,9 +112,20 @@ impl Link {
                         metrics::counter!("bessemer_amqp_reconnects_total").increment(1);
                     }
                     connected_before = true;
-                    info!(link = self.name, broker = %host.name, port = host.port, "connected to the message broker");
+                    info!(
+                        link = self.name,
+                        broker = %host.name,
+                        port = host.port,
+                        "connected to the message broker"
+                    );
                     if let Some(reason) = self.hold(wire, shutdown).await {
-                        warn!(link = self.name, broker = %host.name, port = host.port, %reason, "lost the message broker");
+                        warn!(
+                            link = self.name,
+                            broker = %host.name,
+                            port = host.port,
+                            %reason,
+                            "connection to the message broker lost; reconnecting"
+                        );
                     } else {
                         break;
                     }
@@ -125,7 +136,13 @@ impl Link {
                 }
                 Err(reason) => {
                     failed += 1;
-                    warn!(link = self.name, broker = %host.name, port = host.port, %reason, "cannot connect to the message broker");
+                    warn!(
+                        link = self.name,
+                        broker = %host.name,
+                        port = host.port,
+                        %reason,
+                        "cannot connect to the message broker; retrying"
+                    );
                     self.state
                         .send_replace(State::Down(format!("{}:{}: {reason}", host.name, host.port).into()));
                     // The whole cluster is tried before there is a pause.

@@ -107,7 +107,7 @@ pub(super) async fn publish(
             Ok(Err(error)) => problem = error,
             Err(_) => return Err(Unconfirmed::Failed(problem)),
         }
-        debug!(%problem, size = message.body.len(), "publishing again");
+        debug!(%problem, size = message.body.len(), "message not confirmed; publishing it again");
         if deadline.is_some_and(|deadline| Instant::now() + RETRY >= deadline) {
             return Err(Unconfirmed::Failed(problem));
         }
@@ -161,7 +161,9 @@ impl Session {
     ) -> Result<Confirmed, String> {
         tokio::select! {
             result = work => result,
-            () = self.lost.cancelled() => Err("the connection was lost before the broker confirmed".to_owned()),
+            () = self.lost.cancelled() => {
+                Err("the connection was lost before the broker confirmed".to_owned())
+            }
         }
     }
 
@@ -180,7 +182,12 @@ impl Session {
             Route::Queue(queue) => topology::declare_queue(&self.wire.connection, queue).await,
         };
         if let Err(error) = declared {
-            warn!(%name, %error, "the broker refuses the declaration; do the durable and quorum options match the control plane's?");
+            warn!(
+                %name,
+                %error,
+                "the broker refuses the declaration; check that the durable and quorum options match the \
+                 control plane's"
+            );
             return Err(error.to_string());
         }
         lock(&self.publishers.declared).insert(name.to_string());

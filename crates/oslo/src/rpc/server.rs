@@ -113,7 +113,7 @@ impl Server {
             self.consume(2, &until, sink),
             self.work_off(taken, &until),
         );
-        info!(topic = %options.topic, "the server stopped");
+        info!(topic = %options.topic, "RPC server stopped");
     }
 
     async fn consume(&self, at: usize, until: &Until, sink: mpsc::Sender<Taken>) {
@@ -146,7 +146,11 @@ impl Server {
         }
         let drained = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(self.work.options.drain, drained).await.is_err() {
-            warn!(topic = %self.work.options.topic, requests = tasks.len(), "requests were still under way at the end of the drain");
+            warn!(
+                topic = %self.work.options.topic,
+                requests = tasks.len(),
+                "requests were still running when the time to finish them was over"
+            );
             tasks.shutdown().await;
         }
         until.settled.cancel();

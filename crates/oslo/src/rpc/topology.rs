@@ -182,7 +182,7 @@ pub(super) async fn declare_exchange(connection: &Connection, exchange: &Exchang
     };
     match attempt(exchange.durable).await {
         Err(error) if exchange.durable && only_durable_differs(&error) => {
-            warn!(exchange = %exchange.name, "the exchange exists and is not durable; using it as it is");
+            warn!(exchange = %exchange.name, "the exchange exists and is not durable; it is used as it is");
             attempt(false).await
         }
         result => result,
@@ -210,7 +210,7 @@ pub(super) async fn declare_queue(connection: &Connection, queue: &Queue) -> lap
     }
     match attempt(queue.durable).await {
         Err(error) if queue.durable && only_durable_differs(&error) => {
-            warn!(queue = %queue.name, "the queue exists and is not durable; using it as it is");
+            warn!(queue = %queue.name, "the queue exists and is not durable; it is used as it is");
             attempt(false).await
         }
         result => result,

@@ -171,7 +171,7 @@ impl Calls {
             envelope::unfold(&delivery.data, compression.as_deref()).and_then(|body| envelope::unwrap(&body));
         match message {
             Ok(message) => self.answer(message),
-            Err(error) => warn!(%error, size = delivery.data.len(), "dropped a malformed reply"),
+            Err(error) => warn!(%error, size = delivery.data.len(), "malformed reply dropped"),
         }
         taken.acknowledge().await;
     }
@@ -184,7 +184,7 @@ impl Calls {
         }
         let Some(waiting) = self.take(&msg_id) else {
             // Its call ended in a timeout, or it is a second copy.
-            debug!(msg_id, "dropped a reply that nobody waits for");
+            debug!(msg_id, "reply dropped: its call has ended");
             return;
         };
         let answer = match message.remove("failure") {
