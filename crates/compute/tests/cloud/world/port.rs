@@ -36,10 +36,6 @@ impl Instances for Port {
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
     }
 
-    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
-        Ok(self.on_this_host(context).await?.iter().map(|instance| instance.id).collect())
-    }
-
     async fn update(
         &self,
         _: &RequestContext,
@@ -154,10 +150,6 @@ impl Instances for Port {
 
     async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> Result<()> {
         self.0.call("clean_console_tokens", |_| Ok(())).await
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn reschedule(&self, request: &BuildRequest, _: &str, _: &str) -> Result<()> {
@@ -516,8 +508,6 @@ impl Announcer for Port {
     async fn instance_gone(&self, _: &RequestContext, _: InstanceId) {
         self.0.call("instance_gone", |_| Ok(())).await.unwrap_or(());
     }
-
-    async fn sync(&self, _: &RequestContext, _: &[InstanceId]) {}
 }
 
 #[async_trait]
