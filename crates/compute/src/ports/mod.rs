@@ -1,6 +1,8 @@
 //! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control plane)
 //! implements them; none of them knows which.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod events;
 mod instances;
 mod inventory;

@@ -29,7 +29,7 @@ pub fn of_method(method: &str) -> String {
     format!("compute_{method}")
 }
 
-/// Stores a fault. An instance that is gone has none.
+/// Stores a fault. An instance that is gone has none: once it is purged, a fault breaks the foreign key of its table.
 pub async fn record_fault(
     conductor: &Conductor,
     context: &RequestContext,
@@ -39,8 +39,9 @@ pub async fn record_fault(
 ) -> ports::Result<()> {
     let primitive = fault_object(host, id, fault);
     match conductor.act(context, primitive, "create", json!({}), Repeat::Freely).await {
-        Err(error) if !error.is("InstanceNotFound") => Err(error.about(id)),
-        _ => Ok(()),
+        Err(error) if error.is("InstanceNotFound") || error.is("DBReferenceError") => Ok(()),
+        Err(error) => Err(error.about(id)),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -10,6 +10,8 @@
 mod allocate;
 mod cached;
 mod choice;
+#[cfg(test)]
+mod conformance;
 mod failure;
 mod gather;
 mod groups;

@@ -4,6 +4,8 @@
 //! so that a build that was killed finds it: the records are read again wherever the request does not know of a volume.
 
 mod attaching;
+#[cfg(test)]
+mod conformance;
 mod disk;
 mod ledger;
 #[cfg(test)]

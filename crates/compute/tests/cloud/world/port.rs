@@ -86,8 +86,9 @@ impl Instances for Port {
         let id = instance.id;
         self.0
             .call("destroy", |t| {
-                t.instances.get_mut(&id).filter(|i| !i.deleted).ok_or(Error::InstanceGone(id))?.deleted =
-                    true;
+                if let Some(instance) = t.instances.get_mut(&id) {
+                    instance.deleted = true;
+                }
                 Ok(())
             })
             .await
@@ -97,7 +98,16 @@ impl Instances for Port {
         self.0.call("block_devices", |t| Ok(t.disks.get(&id).cloned().unwrap_or_default())).await
     }
 
-    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
+    async fn save_device_name(&self, _: &RequestContext, device: &mut BlockDevice, name: &str) -> Result<()> {
+        let named = BlockDevice { device_name: Some(name.to_owned()), ..device.clone() };
+        self.0
+            .call("save_device_name", |t| {
+                let stored = t.disks.values_mut().flatten().find(|disk| disk.id == named.id);
+                stored.unwrap().clone_from(&named);
+                Ok(())
+            })
+            .await?;
+        *device = named;
         Ok(())
     }
 
