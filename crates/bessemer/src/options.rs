@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compute::build;
 use compute::inventory::{self, ProviderConfig, Rules};
+use compute::operations::create;
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
 
@@ -67,9 +67,13 @@ pub fn providers(config: &Config) -> Result<ProviderConfig, String> {
 /// What of it may change while the service runs.
 pub fn scope(config: &Config) -> inventory::Scope {
     let refresh = config.group("compute").seconds("resource_provider_association_refresh");
+    let bessemer = config.group("bessemer");
     inventory::Scope {
         conductor_group: config.group("ironic").string("conductor_group"),
         audit_interval: Some(refresh).filter(|interval| !interval.is_zero()),
+        max_node_removals: bessemer
+            .optional_int("max_node_removals")
+            .and_then(|most| usize::try_from(most).ok()),
     }
 }
 
@@ -102,7 +106,7 @@ pub fn manager(config: &Config) -> compute::Options {
         max_concurrent_builds: top.count("max_concurrent_builds"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
-        build: build::Options {
+        build: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
             ephemeral_format: top.filled("default_ephemeral_format"),
@@ -113,9 +117,9 @@ pub fn manager(config: &Config) -> compute::Options {
     }
 }
 
-fn config_drive(config: &Config) -> build::ConfigDriveOptions {
+fn config_drive(config: &Config) -> create::ConfigDriveOptions {
     let (top, api) = (config.top(), config.group("api"));
-    build::ConfigDriveOptions {
+    create::ConfigDriveOptions {
         force: top.bool("force_config_drive"),
         format: match top.text("config_drive_format").as_str() {
             "vfat" => configdrive::Format::Vfat,
@@ -142,22 +146,10 @@ pub fn service(config: &Config) -> nova::service::Options {
 }
 
 /// After what silence a service is down. As in stock (`nova/servicegroup/api.py`), more than the time between two reports.
-fn service_down_time(config: &Config) -> Duration {
+pub fn service_down_time(config: &Config) -> Duration {
     let (down, report) = (config.top().int("service_down_time"), config.top().int("report_interval"));
     let seconds = if down <= report { report.saturating_mul(5) / 2 } else { down };
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-}
-
-/// What is set and does not hold as it is.
-pub fn warn(config: &Config) {
-    let (set, holds) = (config.top().int("service_down_time"), service_down_time(config).as_secs());
-    if u64::try_from(set) != Ok(holds) {
-        tracing::warn!(
-            service_down_time = set,
-            holds,
-            "[DEFAULT] service_down_time must be greater than report_interval; 2.5 times that holds"
-        );
-    }
 }
 
 /// Which services share the nodes.
@@ -216,7 +208,7 @@ pub fn vendor_data(config: &Config) -> services::vendor_data::Options {
     }
 }
 
-/// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
+/// Where notifications about instances go; `None` when the operator switched them off.
 pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, Error> {
     let group = config.group("oslo_messaging_notifications");
     let versioned = config.group("notifications").text("notification_format") != "unversioned";
@@ -278,6 +270,16 @@ mod tests {
         assert_eq!(interval("report_interval = 0\n"), None);
         assert_eq!(interval(""), Some(Duration::from_secs(10)));
     }
+
+    #[test]
+    fn a_reload_takes_how_many_nodes_may_be_removed() {
+        let old = config("");
+        assert_eq!(scope(&old).max_node_removals, None);
+        let (next, changes) = old.mutated(&config("[bessemer]\nmax_node_removals = 57\n"));
+        assert_eq!(scope(&next).max_node_removals, Some(57));
+        assert!(changes.iter().all(|change| change.mutable));
+    }
+
     #[test]
     fn a_reload_takes_the_peers_and_leaves_the_shard_to_the_next_start() {
         let old = config("[ironic]\nconductor_group = a\npeer_list = h1\n");

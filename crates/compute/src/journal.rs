@@ -9,7 +9,7 @@ use driver::{InstanceId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::durable;
+use crate::atomic_file;
 use crate::request::Origin;
 
 /// Which work an entry is about. A build is known by its node too: after a reschedule the same instance is built anew.
@@ -160,7 +160,7 @@ impl Journal {
         blocking(move || {
             let Entry { work, origin, verdict, announced, ending } = entry;
             let document = Document { version: VERSION, work, origin: origin.0, verdict, announced, ending };
-            durable::write(&path, &serde_json::to_vec(&document)?)
+            atomic_file::write(&path, &serde_json::to_vec(&document)?)
         })
         .await
     }
@@ -174,7 +174,7 @@ impl Journal {
     /// Erases an entry; one that is not there is no error.
     pub async fn erase(&self, work: &Work) -> io::Result<()> {
         let path = self.folder.join(work.file_name());
-        blocking(move || durable::remove(&path)).await
+        blocking(move || atomic_file::remove(&path)).await
     }
 
     /// Every entry, for a start. What a crash left half written is removed: its request was never acknowledged. An entry
@@ -193,7 +193,7 @@ impl Journal {
                     Ok(entry) => entries.push(entry),
                     Err(error) => self.rename(&path, &error),
                 },
-                Some(durable::UNFINISHED) => durable::remove(&path)?,
+                Some(atomic_file::UNFINISHED) => atomic_file::remove(&path)?,
                 _ => {}
             }
         }

@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Error, InstanceId, NodeId, Run, Server,
+    Error, InstanceId, NodeId, Run, Server, Sight, Unfollowed,
     gate::Gates,
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     limits::Alarm,
     operations::{
         deploy::{self, Deploy},
@@ -24,7 +24,7 @@ use crate::{
         vifs::{self, Vifs},
     },
     runner::Runner,
-    setback::Setback,
+    setback::{Setback, refused},
     watch::{Source, Until, Watched, Watcher},
 };
 
@@ -50,6 +50,11 @@ impl Options {
     /// How long a node may stay locked.
     pub(crate) fn lock_limit(&self) -> Duration {
         self.api_retry_interval * self.api_max_retries
+    }
+
+    /// The time between the two looks that prove a node gone.
+    fn confirmation(&self) -> Duration {
+        self.api_retry_interval * 5
     }
 }
 
@@ -106,6 +111,7 @@ struct Shared {
     watcher: Watcher,
     gates: Gates,
     alarm: Alarm,
+    sight: Arc<Sight>,
 }
 
 #[async_trait]
@@ -120,7 +126,10 @@ impl Source for Client {
     }
 
     async fn node(&self, node: NodeId) -> Result<Option<Node>, openstack::Error> {
-        Ironic::new(self, &Caller::default()).node(node).await
+        match self.node(&Caller::default(), node, &[]).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            found => found.map(Some),
+        }
     }
 }
 
@@ -128,15 +137,14 @@ impl Driver {
     /// A driver on this Ironic.
     pub fn new(client: Client, options: Options) -> Self {
         let watcher = Watcher::new(client.clone());
-        Self {
-            shared: Arc::new(Shared {
-                client,
-                options,
-                watcher,
-                gates: Gates::new(),
-                alarm: Alarm::default(),
-            }),
-        }
+        let sight = Arc::new(Sight::new(options.confirmation()));
+        let (gates, alarm) = (Gates::new(), Alarm::default());
+        Self { shared: Arc::new(Shared { client, options, watcher, gates, alarm, sight }) }
+    }
+
+    /// What Ironic shows of our nodes: until it is told which they are, no node is taken for gone.
+    pub fn sight(&self) -> &Sight {
+        &self.shared.sight
     }
 
     /// Watches for everybody, until shut down.
@@ -161,6 +169,12 @@ impl Driver {
         instance: InstanceId,
     ) -> Result<Option<Node>, openstack::Error> {
         self.ironic(caller).node_of(instance).await
+    }
+
+    /// Whether a node that Ironic answers 404 for is proven gone, and not only hidden from us. Asked for the first time, the answer
+    /// is no: it takes two looks, some seconds apart.
+    pub async fn is_gone(&self, caller: &Caller, node: NodeId) -> Result<bool, openstack::Error> {
+        self.shared.sight.is_gone(&self.shared.client, &caller.as_own(), node).await
     }
 
     /// Nodes.
@@ -230,30 +244,55 @@ impl Driver {
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Reads what an operation of the caller's needs: again and again while Ironic cannot be reached, for as long as the
-    /// driver's patience lasts.
-    pub async fn read<T, F>(&self, run: Run<'_>, look: impl FnMut() -> F) -> Result<T, Error>
+    /// Reads what an operation of the caller's needs of a node: again and again while Ironic cannot be reached, for as long as the
+    /// driver's patience lasts, or while it hides the node.
+    pub async fn read<T, F>(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        mut look: impl FnMut() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, openstack::Error>>,
     {
-        self.runner(run).read(look).await
+        let ironic = self.ironic(run.caller);
+        let look = || {
+            let (looked, ironic) = (look(), &ironic);
+            async move {
+                match looked.await {
+                    // Of a node that is there, or proven gone, this is the answer.
+                    Err(error) if error.is_not_found() => ironic.node(node).await.map(|_| Err(error)),
+                    Err(error) => Err(Unseen::Failed(error)),
+                    Ok(found) => Ok(Ok(found)),
+                }
+            }
+        };
+        self.runner(run).read(look).await?.map_err(|error| refused(&error))
     }
 
-    /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is gone, or carries an
-    /// instance already.
+    /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is proven gone, or carries an
+    /// instance already. One that Ironic may only hide is waited for.
     pub async fn settled(&self, caller: &Caller, node: NodeId) -> Result<Option<Node>, Error> {
-        let mut found = Some(self.node(caller, node).await?);
+        let ironic = self.ironic(caller);
         let forever = CancellationToken::new();
-        while let Some(node) = found.take().filter(|node| node.instance_uuid.is_none()) {
-            if !is_being_cleaned(&node.provision_state) {
-                return Ok(Some(node));
+        // Whose it was does not matter: it spreads the looks of many nodes.
+        let run = Run { caller, instance: InstanceId(node.0), cancel: &forever, progress: &Unfollowed };
+        let runner = self.runner(run);
+        let mut fresh = None;
+        loop {
+            let found = match fresh.take() {
+                Some(node) => Some(node),
+                None => runner.read(|| Box::pin(ironic.node(node))).await?,
+            };
+            let Some(found) = found.filter(|node| node.instance_uuid.is_none()) else { return Ok(None) };
+            if !is_being_cleaned(&found.provision_state) {
+                return Ok(Some(found));
             }
-            let (state, target) = (node.provision_state, node.target_provision_state);
+            let (state, target) = (found.provision_state, found.target_provision_state);
             let until = Until::LeavesProvision { state, target };
-            let watched = Watched { node: node.uuid, instance: None, until };
-            found = self.shared.watcher.wait(watched, &forever).await?;
+            let watched = Watched { node: found.uuid, instance: None, until };
+            fresh = self.shared.watcher.wait(watched, &forever).await?;
         }
-        Ok(None)
     }
 
     async fn vifs(&self, run: Run<'_>, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {
@@ -268,7 +307,7 @@ impl Driver {
     }
 
     fn ironic(&self, caller: &Caller) -> Ironic {
-        Ironic::new(&self.shared.client, caller)
+        Ironic::new(&self.shared.client, caller, &self.shared.sight)
     }
 
     fn runner<'a>(&'a self, run: Run<'a>) -> Runner<'a> {

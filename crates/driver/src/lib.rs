@@ -18,6 +18,7 @@ mod plan;
 mod progress;
 mod runner;
 mod setback;
+mod sight;
 #[cfg(test)]
 mod testing;
 pub mod watch;
@@ -28,3 +29,4 @@ pub use ids::{InstanceId, NodeId};
 pub use instance_info::Server;
 pub use operations::power::PowerChange;
 pub use progress::{Progress, Run, Unfollowed};
+pub use sight::{Sight, is_believable};

@@ -10,8 +10,9 @@ use tracing::{error, warn};
 
 use crate::{
     Error, InstanceId, Options, gate,
+    ironic::Unseen,
     plan::Limit,
-    setback::{Setback, needs_operator, refused},
+    setback::{Setback, is_away, needs_operator, refused},
 };
 
 /// The setbacks of one operation so far.
@@ -22,6 +23,8 @@ pub(crate) struct Limits<'a> {
     spread: f32,
     /// Since when, and how often, observing has failed.
     observing: Option<Outage>,
+    /// How often a node was looked for that Ironic does not show.
+    hidden: u32,
     /// Since when, and how often, the present step has found Ironic away.
     acting: Option<Outage>,
     /// How often the present step has found the node busy.
@@ -41,12 +44,22 @@ struct Outage {
 impl<'a> Limits<'a> {
     pub(crate) fn new(options: &'a Options, alarm: &'a Alarm, instance: InstanceId) -> Self {
         let spread = 0.75 + f32::from(instance.0.as_bytes()[15]) / 510.0;
-        Self { options, alarm, spread, observing: None, acting: None, busy: 0, refused: None, waiting: None }
+        Self {
+            options,
+            alarm,
+            spread,
+            observing: None,
+            hidden: 0,
+            acting: None,
+            busy: 0,
+            refused: None,
+            waiting: None,
+        }
     }
 
     /// Observing succeeded.
     pub(crate) fn observed(&mut self) {
-        self.observing = None;
+        (self.observing, self.hidden) = (None, 0);
     }
 
     /// The operation waits for the node: the steps so far are over, however they went.
@@ -68,8 +81,32 @@ impl<'a> Limits<'a> {
         *self.waiting.get_or_insert_with(Instant::now) + limit
     }
 
-    /// How long to pause after a failed observation.
-    pub(crate) fn cannot_observe(&mut self, error: openstack::Error) -> Result<Duration, Error> {
+    /// How long to pause after an observation that showed nothing.
+    pub(crate) fn unseen(&mut self, unseen: Unseen) -> Result<Duration, Error> {
+        match unseen {
+            Unseen::Hidden(text) => Ok(self.hidden(&text)),
+            Unseen::Failed(error) if is_away(&error) => self.cannot_observe(error),
+            Unseen::Failed(error) => Err(refused(&error)),
+        }
+    }
+
+    /// How long to pause while Ironic does not show the node. Why it is not taken for gone is said by [`crate::Sight`].
+    fn hidden(&mut self, text: &str) -> Duration {
+        // Ironic answers, and what was refused or limited before is no measure of a node that is not shown.
+        self.progress();
+        self.observing = None;
+        if self.hidden == 0 {
+            warn!(
+                answer = text,
+                "Ironic does not show the node; retrying until it does, or the node is proven gone"
+            );
+        }
+        let pause = self.options.api_retry_interval * (1 << self.hidden.min(3));
+        self.hidden += 1;
+        pause.mul_f32(self.spread)
+    }
+
+    fn cannot_observe(&mut self, error: openstack::Error) -> Result<Duration, Error> {
         self.alarm.sound(&error);
         away(&mut self.observing, error.into(), self.options.patience, self.spread)
     }
@@ -88,6 +125,7 @@ impl<'a> Limits<'a> {
                 self.progress();
                 Ok(gate::PAUSE)
             }
+            Setback::Hidden(text) => Ok(self.hidden(&text)),
             Setback::Over(error) => Err(error),
             Setback::Refused(error) => {
                 if self.refused.replace(step) == Some(step) {

@@ -19,7 +19,7 @@ use std::future::Future;
 use openstack::ironic::Node;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, NodeId, gate::Limited, setback::Setback, watch::Until};
+use crate::{Error, NodeId, gate::Limited, ironic::Unseen, setback::Setback, watch::Until};
 
 /// One call to Ironic.
 pub(crate) trait Step {
@@ -150,7 +150,7 @@ pub(crate) trait Perform: Send {
         &mut self,
         fresh: Option<Node>,
         memory: &<Self::Plan as Plan>::Memory,
-    ) -> impl Future<Output = Result<<Self::Plan as Plan>::Observed, openstack::Error>> + Send;
+    ) -> impl Future<Output = Result<<Self::Plan as Plan>::Observed, Unseen>> + Send;
 
     /// Makes one call. Returns what is to be seen now as far as the answer tells, or `None` to observe again.
     fn perform(

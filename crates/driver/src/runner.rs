@@ -14,9 +14,10 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::{
     Error, Options, Run,
     gate::{Gate, Gates, Turn},
+    ironic::Unseen,
     limits::{Alarm, Limits},
     plan::{Next, Perform, Plan, Repeat, Step as _, Wait},
-    setback::{Setback, is_away, refused},
+    setback::Setback,
     watch::{Watched, Watcher},
 };
 
@@ -74,16 +75,16 @@ impl Runner<'_> {
         self.run_in_span(operation).instrument(span).await
     }
 
-    /// Reads, again and again while Ironic cannot be reached.
+    /// Reads, again and again while Ironic cannot be reached or does not show what is looked for.
     pub(crate) async fn read<T, F>(&self, mut look: impl FnMut() -> F) -> Result<T, Error>
     where
-        F: Future<Output = Result<T, openstack::Error>>,
+        F: Future<Output = Result<T, Unseen>>,
     {
         let mut limits = self.limits();
         loop {
             match self.unless_cancelled(look()).await? {
-                Err(error) if is_away(&error) => self.pause_for(&mut limits, error).await?,
-                result => return result.map_err(|error| refused(&error)),
+                Ok(found) => return Ok(found),
+                Err(unseen) => self.pause_for(&mut limits, unseen).await?,
             }
         }
     }
@@ -137,7 +138,7 @@ impl Runner<'_> {
         }
     }
 
-    /// What is to be seen now; `None` when Ironic could not be reached, after a pause.
+    /// What is to be seen now; `None` when Ironic could not be reached or did not show it, after a pause.
     async fn observe<O: Perform<Plan = P>, P: Plan>(
         &self,
         operation: &mut O,
@@ -153,12 +154,11 @@ impl Runner<'_> {
                 course.limits.observed();
                 Ok(Some(seen))
             }
-            Err(error) if is_away(&error) => {
+            Err(unseen) => {
                 course.turn = None;
-                self.pause_for(&mut course.limits, error).await?;
+                self.pause_for(&mut course.limits, unseen).await?;
                 Ok(None)
             }
-            Err(error) => Err(refused(&error)),
         }
     }
 
@@ -268,9 +268,10 @@ impl Runner<'_> {
         ended
     }
 
-    async fn pause_for(&self, limits: &mut Limits<'_>, error: openstack::Error) -> Result<(), Error> {
-        let pause = limits.cannot_observe(error)?;
-        self.waiting(UNREACHABLE, USUAL, tokio::time::sleep(pause)).await
+    async fn pause_for(&self, limits: &mut Limits<'_>, unseen: Unseen) -> Result<(), Error> {
+        let because = if matches!(unseen, Unseen::Hidden(_)) { HIDDEN } else { UNREACHABLE };
+        let pause = limits.unseen(unseen)?;
+        self.waiting(because, USUAL, tokio::time::sleep(pause)).await
     }
 
     async fn pause(&self, pause: Duration) -> Result<(), Error> {
@@ -287,3 +288,6 @@ const AT_LIMIT: &str = "Ironic is at its concurrency limit";
 
 /// Why an operation waits that cannot observe.
 const UNREACHABLE: &str = "Ironic cannot be reached";
+
+/// Why an operation waits whose node is hidden.
+const HIDDEN: &str = "Ironic does not show the node";

@@ -1,6 +1,6 @@
 //! What an error of a call to Ironic means for the operation that made it.
 
-use crate::{Error, error::user_message};
+use crate::{Error, error::user_message, ironic::Unseen};
 
 /// Why a step did not happen, by what the runner does about it.
 #[derive(Debug)]
@@ -10,6 +10,8 @@ pub(crate) enum Setback {
     Busy(openstack::Error),
     /// Ironic cannot be reached, or its answer was lost: observe again later, for as long as the driver's patience lasts.
     Away(Error),
+    /// Ironic does not show the node, and nothing proves that it is gone: observe again later, for as long as it takes.
+    Hidden(String),
     /// Ironic is well and at its concurrency limit: queue, for as long as it takes.
     Full,
     /// Refused, as things were when they were observed: observe again once. If the same step is due still, that was the answer.
@@ -24,6 +26,7 @@ impl Setback {
         match self {
             Self::Busy(_) => "busy",
             Self::Away(_) => "away",
+            Self::Hidden(_) => "hidden",
             Self::Full => "full",
             Self::Refused(_) => "refused",
             Self::Over(_) => "over",
@@ -36,6 +39,7 @@ impl Setback {
             Self::Busy(_) => format!("the node is locked (step {step})"),
             Self::Away(Error::Unreachable(_)) => format!("Ironic cannot be reached (step {step})"),
             Self::Away(error) => format!("{error} (step {step})"),
+            Self::Hidden(_) => format!("Ironic does not show the node (step {step})"),
             Self::Full => format!("Ironic is at its concurrency limit (step {step})"),
             Self::Refused(_) | Self::Over(_) => format!("Ironic refused step {step}"),
         }
@@ -54,6 +58,15 @@ impl From<openstack::Error> for Setback {
             Self::Away(Error::Unreachable(error))
         } else {
             Self::Refused(error)
+        }
+    }
+}
+
+impl From<Unseen> for Setback {
+    fn from(unseen: Unseen) -> Self {
+        match unseen {
+            Unseen::Hidden(text) => Self::Hidden(text),
+            Unseen::Failed(error) => error.into(),
         }
     }
 }
@@ -78,7 +91,12 @@ fn is_without_conductor(error: &openstack::Error) -> bool {
 /// Whether only an operator can help.
 pub(crate) fn needs_operator(error: &openstack::Error) -> bool {
     use openstack::Error as E;
-    error.is_unauthorized() || matches!(error, E::Endpoint { .. } | E::Decode { .. })
+    error.is_unauthorized() || is_denied(error) || matches!(error, E::Endpoint { .. } | E::Decode { .. })
+}
+
+/// Whether Ironic's policy denies it to our user (`HTTPForbidden`). A 403 of another text is about the node: it is protected.
+fn is_denied(error: &openstack::Error) -> bool {
+    error.status() == Some(403) && error.message().contains("Access was denied to the following resource")
 }
 
 /// Ironic answers 500 to a deployment or tear-down that fails its own checks (`InstanceDeployFailure` has no status of its
@@ -156,7 +174,8 @@ mod tests {
                 ),
                 "away",
             ),
-            (http(403, "protected"), "refused"),
+            (http(403, "Node x is protected and cannot be undeployed, rebuilt or deleted"), "refused"),
+            (http(403, "Access was denied to the following resource: baremetal:node:update"), "away"),
             (openstack::Error::Lost { service: "baremetal", message: String::new() }, "away"),
             (openstack::Error::Auth { status: 401, message: String::new() }, "away"),
             (openstack::Error::Endpoint { service: "baremetal", message: String::new() }, "away"),

@@ -90,7 +90,7 @@ impl Manager {
         };
         // Events may come late and in any order: the machine has the last word.
         match self.0.ports.driver.node(&caller(context), node).await {
-            Ok(found) if crate::build::power(&found.power_state) == power => {}
+            Ok(found) if crate::operations::create::power(&found.power_state) == power => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
         }

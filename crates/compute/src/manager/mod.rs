@@ -1,8 +1,8 @@
 //! The compute manager: takes requests, runs each to its end, and takes up after a restart what was under way.
 
+mod abandon;
 mod ending;
 mod events;
-mod give_up;
 mod resume;
 
 use std::collections::{HashMap, HashSet};
@@ -22,11 +22,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::build::{self, Build};
-use crate::delete::Delete;
 use crate::inventory::Reporter;
 use crate::journal::{Announced, Ending, Entry, Journal, Verdict, Work};
 use crate::locks::{Locks, Place};
+use crate::operations::create::{self, Build};
+use crate::operations::delete::Delete;
 use crate::ports::{Announcer, Instances, Networks, Placement, VendorDataSource, Volumes};
 use crate::request::{BuildRequest, DeleteRequest, Origin};
 
@@ -92,7 +92,7 @@ pub struct Options {
     pub max_concurrent_builds: usize,
     /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
     pub sync_interval: Option<Duration>,
-    pub build: build::Options,
+    pub build: create::Options,
 }
 
 /// Everything that the manager speaks to.

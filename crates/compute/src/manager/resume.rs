@@ -6,7 +6,7 @@ use driver::InstanceId;
 use oslo::context::RequestContext;
 use serde_json::json;
 
-use super::give_up::{is_building, is_ending, is_rebuild};
+use super::abandon::{is_building, is_ending, is_rebuild};
 use super::{Manager, RETRY, Start};
 use crate::instance::{Instance, VmState};
 use crate::journal::Work;

@@ -5,6 +5,7 @@
 mod claims;
 mod conformance;
 mod endings;
+mod hidden;
 mod reporting;
 mod restart;
 mod trouble;

@@ -6,7 +6,7 @@ use openstack::ironic::{Node, Patch, PowerState, ProvisionState};
 
 use crate::{
     Error, InstanceId, NodeId,
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     plan::{self, Next, Perform, Plan},
     setback::{Setback, is_elsewhere},
 };
@@ -14,7 +14,7 @@ use crate::{
 /// What reserving looks at.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Observed {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub(crate) node: Option<Node>,
 }
 
@@ -96,7 +96,7 @@ impl Perform for Reserve {
         &self.wanted
     }
 
-    async fn observe(&mut self, fresh: Option<Node>, (): &()) -> Result<Observed, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>, (): &()) -> Result<Observed, Unseen> {
         Ok(Observed { node: self.ironic.fresh_or_read(fresh, self.wanted.node).await? })
     }
 

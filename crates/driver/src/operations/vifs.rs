@@ -7,13 +7,13 @@ use uuid::Uuid;
 
 use crate::{
     Error, NodeId,
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     plan::{self, Next, Perform, Plan},
     setback::{Setback, is_attached, is_unattachable},
 };
 
-/// The VIFs that are attached to the node now.
-pub(crate) type Observed = BTreeSet<String>;
+/// The VIFs that are attached to the node now; `None` if the node is proven gone.
+pub(crate) type Observed = Option<BTreeSet<String>>;
 
 /// What shall become of the VIFs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +50,14 @@ impl Plan for Wanted {
 
     /// The first VIF that is not as wanted.
     fn decide(&self, seen: &Observed, (): &()) -> Next<Step> {
+        let Some(seen) = seen else {
+            return match self {
+                Self::Attached(_) => {
+                    Next::Fail(Error::AnotherNode("Ironic does not have the node any more".to_owned()))
+                }
+                Self::Detached(_) => Next::Done,
+            };
+        };
         let is_there = |vif: &&Uuid| seen.contains(&vif.to_string());
         let step = match self {
             Self::Attached(vifs) => vifs.iter().find(|vif| !is_there(vif)).map(|vif| Step::Attach(*vif)),
@@ -77,7 +85,7 @@ impl Perform for Vifs {
         &self.wanted
     }
 
-    async fn observe(&mut self, _fresh: Option<Node>, (): &()) -> Result<Observed, openstack::Error> {
+    async fn observe(&mut self, _fresh: Option<Node>, (): &()) -> Result<Observed, Unseen> {
         self.ironic.vifs(self.node).await
     }
 
@@ -97,12 +105,12 @@ impl Perform for Vifs {
                     }
                     Err(error) => return Err(error.into()),
                 }
-                seen.insert(vif.to_string());
+                seen.get_or_insert_default().insert(vif.to_string());
             }
             Step::Detach(vif) => {
                 let vif = vif.to_string();
                 self.ironic.detach_vif(self.node, &vif).await?;
-                seen.remove(&vif);
+                seen.get_or_insert_default().remove(&vif);
             }
         }
         Ok(Some(seen))
@@ -118,13 +126,13 @@ mod tests {
     }
 
     fn seen<const N: usize>(vifs: [u128; N]) -> Observed {
-        vifs.into_iter().map(|n| vif(n).to_string()).collect()
+        Some(vifs.into_iter().map(|n| vif(n).to_string()).collect())
     }
 
     #[test]
     fn missing_vifs_are_attached_in_order_and_others_left_alone() {
         let wanted = Wanted::Attached(vec![vif(3), vif(1), vif(2)]);
-        assert_eq!(wanted.decide(&Observed::new(), &()), Next::Act(Step::Attach(vif(3))));
+        assert_eq!(wanted.decide(&seen([]), &()), Next::Act(Step::Attach(vif(3))));
         assert_eq!(wanted.decide(&seen([3, 9]), &()), Next::Act(Step::Attach(vif(1))));
         assert_eq!(wanted.decide(&seen([1, 2, 3, 9]), &()), Next::Done);
     }
@@ -134,5 +142,12 @@ mod tests {
         let wanted = Wanted::Detached(vec![vif(1), vif(2)]);
         assert_eq!(wanted.decide(&seen([2, 9]), &()), Next::Act(Step::Detach(vif(2))));
         assert_eq!(wanted.decide(&seen([9]), &()), Next::Done);
+    }
+
+    #[test]
+    fn a_node_that_is_gone_has_no_vifs_and_gets_none() {
+        assert_eq!(Wanted::Detached(vec![vif(1)]).decide(&None, &()), Next::Done);
+        let next = Wanted::Attached(vec![vif(1)]).decide(&None, &());
+        assert!(matches!(next, Next::Fail(Error::AnotherNode(_))));
     }
 }

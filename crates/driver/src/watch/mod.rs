@@ -41,7 +41,7 @@ pub trait Source: Send + Sync {
     /// All nodes in this state, with at least the fields `uuid`, `instance_uuid`, `provision_state` and `target_provision_state`.
     async fn nodes_in(&self, state: &ProvisionState) -> Result<Vec<Node>, openstack::Error>;
 
-    /// One node with all its fields; `None` if there is no such node.
+    /// One node with all its fields; `None` if Ironic does not show it.
     async fn node(&self, node: NodeId) -> Result<Option<Node>, openstack::Error>;
 }
 
@@ -79,8 +79,8 @@ impl Watcher {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Waits until what is waited for has come true, and returns the node as it is then; `None` if Ironic does not have it any
-    /// more. [`Watcher::run`] must be running.
+    /// Waits until what is waited for has come true, and returns the node as it is then; `None` if Ironic does not show it
+    /// any more, which proves nothing. [`Watcher::run`] must be running.
     ///
     /// # Errors
     ///

@@ -65,9 +65,10 @@ async fn build(host: &Host, wanted: &Deployment) -> Result<Node, Error> {
     host.build(wanted, &[vif(1), vif(2)]).await
 }
 
+/// A node to work on, and others that show that Ironic hides none.
 async fn fleet() -> (Sim, Deployment) {
     let sim = sim().start().await;
-    let node = sim.enroll(1)[0];
+    let node = sim.enroll(4)[0];
     sim.add_port(node);
     (sim, deployment(node))
 }

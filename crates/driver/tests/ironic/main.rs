@@ -4,6 +4,7 @@
 
 mod deploying;
 mod full;
+mod hidden;
 mod killed;
 mod power;
 mod properties;

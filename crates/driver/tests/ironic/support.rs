@@ -14,7 +14,7 @@ use driver::{
     ConfigDrive, Deployment, Driver, Error, InstanceId, NoDrive, NodeId, Options, Progress, Run, Server,
     Unfollowed,
 };
-use ironic_sim::{Builder, Sim};
+use ironic_sim::{Builder, Sim, State};
 use openstack::{
     Adapter, AdapterOptions, Auth, Caller, RetryOptions, Service, Session, SessionOptions,
     ironic::{Client, Node},
@@ -50,6 +50,8 @@ impl Host {
         let adapter = AdapterOptions { retry, ..AdapterOptions::at(sim.url()) };
         let client = Client::new(Adapter::new(session, Service::Baremetal, adapter));
         let driver = Driver::new(client, options);
+        // As a report of the machines does.
+        driver.sight().know(sim.nodes().iter().map(|node| NodeId(node.uuid)).collect(), None);
         let watcher = driver.clone();
         let watching = tokio::spawn(async move { watcher.run_watcher(CancellationToken::new()).await });
         Self { driver, watching }
@@ -164,6 +166,16 @@ pub fn numbered_deployment(node: Uuid, instance: u128) -> Deployment {
 
 pub fn vif(n: u128) -> Uuid {
     Uuid::from_u128(n)
+}
+
+/// A node with the instance of its [`deployment`] on it, in this state.
+pub fn carrying(sim: &Sim, state: State) -> Uuid {
+    let node = sim.enroll_with(|node| {
+        node.instance_uuid = Some(deployment(node.uuid).server.instance.0);
+        node.instance_info.insert("image_source".into(), serde_json::json!("img"));
+    });
+    sim.set_state(node, state);
+    node
 }
 
 /// What a node must be like when it was given back: nothing of the instance is left on it.

@@ -4,19 +4,9 @@ use std::time::Duration;
 
 use driver::{Error, InstanceId, NodeId};
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State, machine};
-use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Host, assert_free, deployment, run, sim, vif};
-
-fn carrying(sim: &Sim, state: State) -> Uuid {
-    let node = sim.enroll_with(|node| {
-        node.instance_uuid = Some(deployment(node.uuid).server.instance.0);
-        node.instance_info.insert("image_source".into(), json!("img"));
-    });
-    sim.set_state(node, state);
-    node
-}
+use crate::support::{Host, assert_free, carrying, deployment, run, sim, vif};
 
 #[tokio::test(start_paused = true)]
 async fn a_node_is_freed_from_every_state() {

@@ -165,8 +165,8 @@ impl Placement for Fake {
         Err(ports::Error::Unavailable("not asked for here".into()))
     }
 
-    async fn remove(&self, _: NodeId, _: &[InstanceId]) -> ports::Result<()> {
-        Ok(())
+    async fn remove(&self, _: NodeId) -> ports::Result<bool> {
+        Ok(true)
     }
 
     async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {
@@ -195,6 +195,9 @@ impl Placement for Fake {
 #[async_trait]
 impl Undo for Fake {
     async fn delete_image(&self, _: &RequestContext, image: Uuid) {
+        while self.is_there().is_err() {
+            tokio::time::sleep(super::RETRY).await;
+        }
         self.log.note(format!("delete image {image}"));
     }
 

@@ -28,7 +28,8 @@ use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
 use compute::ports::Placement;
 use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
-use tracing::{error, warn};
+use tokio::task::JoinSet;
+use tracing::{Instrument, error, warn};
 
 use self::methods::{EVACUATION, EventEnd, Record, Refusal, Route, route};
 pub use self::outcome::Records;
@@ -57,12 +58,14 @@ pub struct Endpoint {
     ports: Ports,
     /// Requests that the journal did not take, with the reason, until they are refused.
     refused: Mutex<HashMap<String, String>>,
+    /// What of refused requests is still being taken back.
+    behind: Mutex<JoinSet<()>>,
 }
 
 impl Endpoint {
     /// An endpoint for any number of topics.
     pub fn new(ports: Ports) -> Self {
-        Self { ports, refused: Mutex::default() }
+        Self { ports, refused: Mutex::default(), behind: Mutex::default() }
     }
 
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
@@ -148,7 +151,7 @@ impl Endpoint {
     }
 
     async fn refuse(&self, refusal: Refusal, request: &Request) -> Result<Value, Failure> {
-        let Ports { instances, placement, undo, .. } = &self.ports;
+        let instances = &self.ports.instances;
         let instance = match instance_of(request) {
             Ok(instance) => Some(instance),
             // Some methods are about the host and have none.
@@ -157,15 +160,37 @@ impl Endpoint {
         };
         let failure = refuse::failure(refusal.reason, request, instance.as_ref());
         let Some(mut instance) = instance else {
-            refuse::take_back(refusal, request, None, &**undo, &**placement).await;
+            self.take_back(refusal, request, None).await;
             return Err(failure);
         };
         let seen = instance.clone();
         let work = async {
-            refuse::take_back(refusal, request, Some(&seen), &**undo, &**placement).await;
+            self.take_back(refusal, request, Some(seen)).await;
             Err(failure)
         };
         recorded(&**instances, &request.context, &mut instance, &request.method, refusal.record, work).await
+    }
+
+    /// Takes back what was prepared for a refused request. A caller who waits for the refusal has it soon, even where a
+    /// service is away: the rest is done behind it, as long as this process lives.
+    async fn take_back(&self, refusal: Refusal, request: &Request, instance: Option<Instance>) {
+        let (undo, placement) = (self.ports.undo.clone(), self.ports.placement.clone());
+        let (wants_reply, request) = (request.wants_reply, request.clone());
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let work = async move {
+            refuse::take_back(refusal, &request, instance.as_ref(), &*undo, &*placement).await;
+            // Who asked may wait no longer.
+            let _ = done.send(());
+        };
+        {
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            while behind.try_join_next().is_some() {}
+            behind.spawn(work.in_current_span());
+        }
+        let patience = if wants_reply { REPLY } else { Duration::MAX };
+        if tokio::time::timeout(patience, is_done).await.is_err() {
+            warn!("the refusal is answered before everything is taken back");
+        }
     }
 
     async fn manager(&self, request: Request) -> Result<Value, Failure> {
@@ -254,6 +279,9 @@ fn is_evacuation(request: &Request) -> bool {
 fn instance_of(request: &Request) -> Result<Instance, Malformed> {
     parse::instance(request.args.get("instance").unwrap_or(&Value::Null))
 }
+
+/// How long the caller of a refused request waits until everything is taken back.
+const REPLY: Duration = Duration::from_secs(10);
 
 /// The pause before something is asked for again that was away.
 const RETRY: Duration = Duration::from_secs(30);

@@ -129,6 +129,22 @@ async fn what_this_release_cannot_do_yet_says_so() {
     assert_eq!(send(&fake, call).await.unwrap_err().module, "builtins");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_refusal_takes_back_is_waited_for_but_not_by_a_caller() {
+    for wants_reply in [false, true] {
+        let fake = Fake::default();
+        let endpoint = endpoint(&fake);
+        fake.away.store(3, std::sync::atomic::Ordering::Relaxed);
+        let args = testing::args(&testing::snapshot_message());
+        let request = Request { wants_reply, ..request("snapshot_instance", args) };
+        let is_deleted = || fake.log.lines().iter().any(|line| line.starts_with("delete image"));
+        endpoint.dispatch(request).await.unwrap_err();
+        assert_eq!(is_deleted(), !wants_reply);
+        tokio::time::sleep(3 * RETRY).await;
+        assert!(is_deleted());
+    }
+}
+
 #[tokio::test]
 async fn a_refused_snapshot_takes_its_image_back() {
     let fake = Fake::default();

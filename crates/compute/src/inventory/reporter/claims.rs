@@ -42,20 +42,20 @@ impl Claims {
     }
 }
 
-impl Reporter {
-    /// Of the nodes of one list those that anybody could book, by resource class.
-    pub(super) fn free(&self, nodes: &[Node]) -> BTreeMap<String, Vec<NodeId>> {
-        let mut free: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
-        for node in nodes {
-            if let (None, true, Some(class)) =
-                (node.instance_uuid, wanted::is_available(node), node.resource_class.as_deref())
-            {
-                free.entry(wanted::resource_class(class)).or_default().push(node.uuid);
-            }
+/// Of the nodes of one list those that anybody could book, by resource class.
+pub(super) fn free(nodes: &[Node]) -> BTreeMap<String, Vec<NodeId>> {
+    let mut free: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
+    for node in nodes {
+        if let (None, true, Some(class)) =
+            (node.instance_uuid, wanted::is_available(node), node.resource_class.as_deref())
+        {
+            free.entry(wanted::resource_class(class)).or_default().push(node.uuid);
         }
-        free
     }
+    free
+}
 
+impl Reporter {
     /// Compares free nodes with Placement's, when it is time. What fails is tried again in the next report.
     pub(super) async fn audit_claims(
         &self,

@@ -329,11 +329,14 @@ impl Placement for Port {
             .await
     }
 
-    async fn remove(&self, node: NodeId, _: &[InstanceId]) -> Result<()> {
+    async fn remove(&self, node: NodeId) -> Result<bool> {
         self.0
             .call("remove", |t| {
-                t.providers.remove(&node);
-                Ok(())
+                let in_use = t.allocations.values().any(|held| *held == node);
+                if !in_use {
+                    t.providers.remove(&node);
+                }
+                Ok(!in_use)
             })
             .await
     }
@@ -381,8 +384,9 @@ impl Placement for Port {
         self.0
             .call("release", |t| {
                 if let Some(node) = t.allocations.remove(&instance) {
-                    let being_cleaned =
-                        matches!(self.0.sim.node(node.0).provision_state, State::Deleting | State::Cleaning);
+                    let being_cleaned = self.0.sim.find(node.0).is_some_and(|node| {
+                        matches!(node.provision_state, State::Deleting | State::Cleaning)
+                    });
                     let reserved = |p: &KnownProvider| p.inventory.values().any(|s| s.reserved == s.total);
                     if being_cleaned && !t.providers.get(&node).is_some_and(reserved) {
                         t.let_go_dirty.push(node);

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compute::build::{ConfigDriveOptions, Options as BuildOptions};
 use compute::inventory::{Options as ReporterOptions, Reporter, Rules, Scope};
+use compute::operations::create::{ConfigDriveOptions, Options as BuildOptions};
 use compute::{Manager, Options, Ports};
 use driver::Driver;
 use ironic_sim::Sim;
@@ -30,6 +30,8 @@ impl Process {
         *world.made.lock().unwrap() = 0;
         *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));
         let driver = Driver::new(ironic(&world.sim), driver_options());
+        // As the first report does.
+        driver.sight().know(world.tables().records.keys().copied().collect(), None);
         let port = Arc::new(Port(world.clone()));
         let reporter =
             Reporter::new(reporter_options(state), driver.clone(), port.clone(), port.clone(), port.clone());

@@ -9,7 +9,7 @@ use super::{Memory, Observed, Step, Wanted, decide, decide::may_have_targets};
 use crate::{
     ConfigDrive, Error,
     gate::Limited,
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     plan::{self, Next, Perform, Plan},
     setback::{Setback, is_bad_image},
 };
@@ -96,7 +96,7 @@ impl Perform for Deploy<'_> {
         &self.wanted
     }
 
-    async fn observe(&mut self, fresh: Option<Node>, memory: &Memory) -> Result<Observed, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>, memory: &Memory) -> Result<Observed, Unseen> {
         let node = self.ironic.fresh_or_read(fresh, self.wanted.node).await?;
         let may_have_targets = node.as_ref().is_some_and(|node| may_have_targets(node, &self.wanted));
         let mut seen = Observed { node, targets: Vec::new() };
@@ -107,7 +107,7 @@ impl Perform for Deploy<'_> {
     }
 
     async fn perform(&mut self, step: &Step, mut seen: Observed) -> Result<Option<Observed>, Setback> {
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         match step {
             Step::Describe(patch) => {
                 seen.node = Some(client.patch_node(caller, self.wanted.node, patch).await?);
@@ -178,7 +178,7 @@ impl Deploy<'_> {
         if self.cancel.is_cancelled() {
             return Err(Setback::Over(Error::Cancelled));
         }
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         let drive = self.built.as_ref().and_then(|built| built.0.as_ref());
         let put = client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive, None);
         put.await.map_err(|error| {

@@ -25,7 +25,7 @@ pub(crate) use self::{act::Deploy, decide::decide};
 /// What deploying looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub(crate) node: Option<Node>,
     /// Its volume targets; need to be known only if the node is not deployed yet and may have any.
     pub(crate) targets: Vec<VolumeTarget>,

@@ -4,7 +4,7 @@ use openstack::ironic::{Node, PowerState, PowerTarget};
 
 use super::{Memory, Observed, Step, Wanted, decide::decide, decide::stamp};
 use crate::{
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     plan::{self, Next, Perform, Plan, Repeat},
     setback::Setback,
 };
@@ -83,12 +83,12 @@ impl Perform for Power {
         &self.wanted
     }
 
-    async fn observe(&mut self, fresh: Option<Node>, _memory: &Memory) -> Result<Observed, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>, _memory: &Memory) -> Result<Observed, Unseen> {
         Ok(Observed { node: self.ironic.fresh_or_read(fresh, self.wanted.node).await? })
     }
 
     async fn perform(&mut self, step: &Step, mut seen: Observed) -> Result<Option<Observed>, Setback> {
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         let (target, timeout, leads_to) = match step {
             Step::On => (PowerTarget::On, None, PowerState::On),
             Step::Off => (PowerTarget::Off, None, PowerState::Off),

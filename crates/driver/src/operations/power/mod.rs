@@ -42,7 +42,7 @@ pub enum PowerChange {
 /// What a power change looks at.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The node; `None` if Ironic does not have it.
+    /// The node; `None` if it is proven gone.
     pub(crate) node: Option<Node>,
 }
 

@@ -11,7 +11,7 @@ use super::{Memory, Observed, Step, Wanted, decide::decide};
 use crate::{
     Error, InstanceId, NodeId,
     gate::Limited,
-    ironic::Ironic,
+    ironic::{Ironic, Unseen},
     plan::{self, Next, Perform, Plan},
     setback::Setback,
 };
@@ -86,23 +86,30 @@ impl TearDown {
         self.last
     }
 
-    async fn find(&mut self, fresh: Option<Node>) -> Result<Option<Node>, openstack::Error> {
-        let node = match (fresh, self.id) {
-            (Some(node), _) => Some(node),
-            (None, Some(id)) => self.ironic.node(id).await?,
-            (None, None) => None,
+    /// The node that carries the instance; `None` where none does. That takes proof: a node that Ironic may only hide is an error.
+    async fn find(&mut self, fresh: Option<Node>) -> Result<Option<Node>, Unseen> {
+        let named = match (fresh, self.id) {
+            (Some(node), _) => Ok(Some(node)),
+            (None, Some(id)) => self.ironic.node(id).await,
+            (None, None) => Ok(None),
         };
         let carries = |node: &Node| node.instance_uuid == Some(self.wanted.instance.0);
-        if let Some(node) = node.filter(|node| self.last.is_some() || carries(node)) {
-            return Ok(Some(node));
+        match &named {
+            Ok(Some(node)) if self.last.is_some() || carries(node) => return named,
+            Ok(_) | Err(Unseen::Hidden(_)) => {}
+            Err(Unseen::Failed(_)) => return named,
         }
-        if self.last.is_some() || !self.anywhere {
-            return Ok(None);
+        if self.last.is_none() && self.anywhere {
+            // No hint, or a wrong one.
+            if let Some(node) = self.ironic.node_of(self.wanted.instance).await? {
+                self.id = Some(node.uuid);
+                return Ok(Some(node));
+            }
+            if self.id.is_none() {
+                self.ironic.sees_our_nodes().await?;
+            }
         }
-        // No hint, or a wrong one.
-        let node = self.ironic.node_of(self.wanted.instance).await?;
-        self.id = node.as_ref().map(|node| node.uuid);
-        Ok(node)
+        named.map(|_| None)
     }
 
     /// Ironic deletes a target only while the machine is off. Nova goes on all the same; no deployment begins with a target that
@@ -121,7 +128,7 @@ impl TearDown {
     }
 
     async fn set_state(&self, node: &Node, target: ProvisionTarget) -> Result<(), Setback> {
-        let Ironic { client, caller } = &self.ironic;
+        let Ironic { client, caller, .. } = &self.ironic;
         client.set_provision_state(caller, node.uuid, target, None, None).await.map_err(|error| {
             let text = format!("Ironic refuses to tear node {} down: {}", node.uuid, error.message());
             match Setback::from(error) {
@@ -139,7 +146,7 @@ impl Perform for TearDown {
         &self.wanted
     }
 
-    async fn observe(&mut self, fresh: Option<Node>, memory: &Memory) -> Result<Observed, openstack::Error> {
+    async fn observe(&mut self, fresh: Option<Node>, memory: &Memory) -> Result<Observed, Unseen> {
         let node = self.find(fresh).await?;
         if node.is_some() {
             self.last.clone_from(&node);
@@ -147,7 +154,7 @@ impl Perform for TearDown {
         let mut seen = Observed { node, ..Observed::default() };
         if let (Some(node), Next::Act(Step::Clear)) = (&seen.node, self.wanted.decide(&seen, memory)) {
             let targets = self.ironic.client.volume_targets(&self.ironic.caller, node.uuid).await?;
-            let vifs = self.ironic.vifs(node.uuid).await?;
+            let vifs = self.ironic.vifs(node.uuid).await?.unwrap_or_default();
             seen.targets = targets.into_iter().map(|target| target.uuid).collect();
             seen.targets.retain(|target| !self.refused.contains(target));
             seen.vifs = vifs;
@@ -181,7 +188,7 @@ impl Perform for TearDown {
                     Patch::replace("/instance_uuid", Value::Null),
                     Patch::replace("/instance_info", json!({})),
                 ];
-                let Ironic { client, caller } = &self.ironic;
+                let Ironic { client, caller, .. } = &self.ironic;
                 *node = client.patch_node(caller, node.uuid, &patch).await?;
                 self.last = Some(node.clone());
             }

@@ -12,7 +12,7 @@ use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, Power, TaskSt
 use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
-use crate::told;
+use crate::user_message;
 
 /// The pauses between tries to allocate networks, in seconds, as stock makes them.
 const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
@@ -47,10 +47,10 @@ impl Build {
         };
         let tagged_disk = self.request.block_devices.iter().any(|device| device.tag.is_some());
         if tagged_port || tagged_disk {
-            return Err(Failure::Abort(told::TAGGED_DEVICES.to_owned()));
+            return Err(Failure::Abort(user_message::TAGGED_DEVICES.to_owned()));
         }
         if self.instance.has_trusted_certs {
-            return Err(Failure::Abort(told::TRUSTED_CERTS.to_owned()));
+            return Err(Failure::Abort(user_message::TRUSTED_CERTS.to_owned()));
         }
         config_drive::user_data(&self.instance).map_err(Failure::Abort)?;
         config_drive::files(&self.request.injected_files).map_err(Failure::Abort)?;
@@ -85,7 +85,10 @@ impl Build {
         let record = match reporter.record_of(&context, node).await {
             Ok(Some(record)) => record,
             Ok(None) => {
-                return Err(Failure::Reschedule { reason: told::no_resources(node), by_policy: false });
+                return Err(Failure::Reschedule {
+                    reason: user_message::no_resources(node),
+                    by_policy: false,
+                });
             }
             Err(error) => return Err(Failure::Away(error.to_string())),
         };
@@ -163,10 +166,10 @@ impl Build {
                     slept.ok_or_else(Failure::deleting)?;
                 }
                 Err(ports::Error::Unavailable(why)) => {
-                    return Err(self.failed_unless_away(why, told::NO_NETWORK).await);
+                    return Err(self.failed_unless_away(why, user_message::NO_NETWORK).await);
                 }
                 Err(ports::Error::Refused { message, .. }) => {
-                    return Err(Failure::Abort(format!("{} {message}", told::NO_NETWORK)));
+                    return Err(Failure::Abort(format!("{} {message}", user_message::NO_NETWORK)));
                 }
                 other => return Ok(other?),
             }
@@ -215,7 +218,8 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), presented)).await;
+        let presented =
+            Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         // The slot bounds work of ours; from here on Cinder works.
@@ -225,9 +229,11 @@ impl Build {
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
         self.stop_if_cancelled()?;
         match attached {
-            Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, told::NO_DISKS).await),
+            Err(ports::Error::Unavailable(why)) => {
+                Err(self.failed_unless_away(why, user_message::NO_DISKS).await)
+            }
             attached => attached.map_err(|error| match Failure::from(error) {
-                Failure::Abort(text) => Failure::Abort(format!("{} {text}", told::NO_DISKS)),
+                Failure::Abort(text) => Failure::Abort(format!("{} {text}", user_message::NO_DISKS)),
                 other => other,
             }),
         }

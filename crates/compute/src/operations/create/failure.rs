@@ -14,7 +14,7 @@ use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
 use crate::manager::{Start, caller, run};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
-use crate::told;
+use crate::user_message;
 
 /// Why a build did not end in an active server.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Failure {
         match error {
             DriverError::Cancelled => Self::deleting(),
             DriverError::NoNode(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: told::of_driver(&other), by_policy: false },
+            other => Self::Reschedule { reason: user_message::of_driver(&other), by_policy: false },
         }
     }
 
@@ -84,7 +84,7 @@ impl Failure {
         match error {
             DriverError::AnotherNode(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => Self::Abort(format!("{} {}", told::NO_DISKS, told::of_driver(&other))),
+            other => Self::Abort(format!("{} {}", user_message::NO_DISKS, user_message::of_driver(&other))),
         }
     }
 }
@@ -171,7 +171,7 @@ impl Build {
         if let Err(error) = ports.driver.tear_down_on(run(&caller, self.instance.id, &never), node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
-                failure if told::is_away(&error) => self.rest(&failure, error.to_string()).await,
+                failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
                 Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
                 // Nobody can ask again for a server that is gone: it is tried until it succeeds.
                 _ => Failure::Away(error.to_string()),
@@ -220,7 +220,7 @@ impl Build {
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
         }
-        let rescheduled = |reason: &str| told::rescheduled(id, reason);
+        let rescheduled = |reason: &str| user_message::rescheduled(id, reason);
         let ended = match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
@@ -251,7 +251,7 @@ impl Build {
                 self.fail(reason, details, Volumes::Kept).await
             }
             Failure::Abort(reason) => {
-                let text = told::aborted(id, &reason);
+                let text = user_message::aborted(id, &reason);
                 self.fail(text.clone(), text, Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {

@@ -14,7 +14,7 @@ use crate::journal::{Announced, Ending, Left, Shown};
 use crate::manager::{End, Inner, Start, caller, run};
 use crate::ports::{self, Action, Event, Phase};
 use crate::request::DeleteRequest;
-use crate::told;
+use crate::user_message;
 
 /// What users see of a delete.
 const ACTION: Action = Action::Delete;
@@ -186,10 +186,10 @@ impl Delete {
         let brought = self.manager.brought_ports(self.instance.id);
         let networks = ports.networks.deallocate(context, &self.instance, &brought).await;
         let node = torn_down.map_err(|error| {
-            if told::is_away(&error) {
+            if user_message::is_away(&error) {
                 Failure::Away(error.to_string())
             } else {
-                Failure::Failed(told::of_driver(&error))
+                Failure::Failed(user_message::of_driver(&error))
             }
         })?;
         networks?;
