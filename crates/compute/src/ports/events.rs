@@ -22,8 +22,8 @@ pub enum Phase<'a> {
     Error(&'a str),
 }
 
-/// Those who listen. Nothing here can fail an operation: errors are logged. A control plane whose scheduler keeps no memory of
-/// its own has nothing to do for it.
+/// Those who listen. Nothing here can fail an operation: errors are logged. A control plane whose scheduler
+/// keeps no memory of its own has nothing to do for it.
 #[async_trait]
 pub trait Announcer: Send + Sync {
     /// A notification, if the operator wants them.

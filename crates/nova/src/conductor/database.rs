@@ -1,5 +1,5 @@
-//! A conductor with Nova's rows of instances in memory, for tests: the methods that the port to the instances calls, with the
-//! database's own rules (`nova/db/main/api.py`, `nova/objects/`).
+//! A conductor with Nova's rows of instances in memory, for tests: the methods that the port to the instances
+//! calls, with the database's own rules (`nova/db/main/api.py`, `nova/objects/`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -187,7 +187,8 @@ impl Tables {
         }
     }
 
-    /// Compares and sets. What is in `system_metadata` is written as it comes: what is missing in it is deleted.
+    /// Compares and sets. What is in `system_metadata` is written as it comes: what is missing in it is
+    /// deleted.
     fn save(
         &mut self,
         context: &RequestContext,

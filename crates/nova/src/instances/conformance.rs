@@ -20,7 +20,7 @@ struct Cloud {
     context: RequestContext,
 }
 
-async fn cloud() -> Cloud {
+fn cloud() -> Cloud {
     let database = Database::default();
     let port = Instances::new(database.conductor(), HOST);
     Cloud { database, port, context: RequestContext::admin() }
@@ -45,7 +45,8 @@ impl ControlPlane for Cloud {
         let number = 1 + tables.instances.len();
         let id = Uuid::from_u128(number as u128);
         let instance = json!({"id": number, "uuid": id, "host": HOST, "node": null, "vm_state": "building",
-            "task_state": task, "power_state": 0, "deleted": false, "system_metadata": {"old_vm_state": "active"}});
+            "task_state": task, "power_state": 0, "deleted": false,
+            "system_metadata": {"old_vm_state": "active"}});
         tables.instances.insert(id.to_string(), row(instance));
         tables.disks.push(row(json!({"id": number, "uuid": id, "instance_uuid": id, "device_name": null,
             "source_type": "image", "destination_type": "local"})));
@@ -73,4 +74,4 @@ impl ControlPlane for Cloud {
     }
 }
 
-compute::conformance!(instances, cloud());
+compute::conformance!(instances, std::future::ready(cloud()));

@@ -22,8 +22,8 @@ pub trait ControlPlane: Send + Sync {
     /// The host of the service that the adapter works for.
     fn host(&self) -> String;
 
-    /// Has an instance that is being built on this host, with this task, one disk without a name, and a network
-    /// information that is empty.
+    /// Has an instance that is being built on this host, with this task, one disk without a name, and a
+    /// network information that is empty.
     async fn has(&self, task: Option<TaskState>) -> InstanceId;
 
     /// Deletes an instance, without the service.
@@ -74,7 +74,8 @@ pub async fn a_change_is_made_and_the_copy_follows(cloud: &impl ControlPlane) {
     }
 }
 
-/// `UnexpectedTaskStateError` of `Instance.save` (`nova/db/main/api.py`, `_instance_update`: the database compares and sets).
+/// `UnexpectedTaskStateError` of `Instance.save` (`nova/db/main/api.py`, `_instance_update`: the database
+/// compares and sets).
 pub async fn a_change_that_finds_another_task_is_refused_and_changes_nothing(cloud: &impl ControlPlane) {
     let id = cloud.has(SPAWNING).await;
     let error = refusal(cloud, id, Expect::Task(vec![Some(TaskState::Networking), None])).await;
@@ -145,8 +146,8 @@ pub async fn a_home_is_taken_and_left(cloud: &impl ControlPlane) {
     }
 }
 
-/// `network_allocated` in `system_metadata` (`nova/compute/manager.py`: `True` when a build has them, `False` when it goes back,
-/// gone when the server is active).
+/// `network_allocated` in `system_metadata` (`nova/compute/manager.py`: `True` when a build has them, `False`
+/// when it goes back, gone when the server is active).
 pub async fn what_a_build_did_to_the_networks_is_known_until_it_is_over(cloud: &impl ControlPlane) {
     let id = cloud.has(SPAWNING).await;
     let mut copy = read(cloud, id).await;
@@ -199,7 +200,8 @@ pub async fn a_record_is_removed_once_and_again_is_no_error(cloud: &impl Control
     }
 }
 
-/// `InstanceFault.create` once the instance is purged breaks the foreign key of `instance_faults` (`nova/db/main/models.py`).
+/// `InstanceFault.create` once the instance is purged breaks the foreign key of `instance_faults`
+/// (`nova/db/main/models.py`).
 pub async fn a_fault_is_stored_and_one_of_an_instance_that_is_gone_is_no_error(cloud: &impl ControlPlane) {
     let fault = Fault { code: 500, message: "no disk".to_owned(), details: String::new() };
     let id = cloud.has(SPAWNING).await;
@@ -209,7 +211,8 @@ pub async fn a_fault_is_stored_and_one_of_an_instance_that_is_gone_is_no_error(c
     assert_eq!(cloud.faults(id).await, ["no disk"]);
 }
 
-/// `InstanceActionEvent.event_start` makes a second row when it is called twice: what was begun is looked for first.
+/// `InstanceActionEvent.event_start` makes a second row when it is called twice: what was begun is looked for
+/// first.
 pub async fn an_action_that_begins_again_after_a_restart_is_one(cloud: &impl ControlPlane) {
     let id = cloud.has(SPAWNING).await;
     for resumed in [false, true, true] {

@@ -1,9 +1,9 @@
-//! What every adapter of a port keeps, as tests that each of them runs: the sentences that the manager relies on, checked against a
-//! control plane that the test can arrange.
+//! What every adapter of a port keeps, as tests that each of them runs: the sentences that the manager relies
+//! on, checked against a control plane that the test can arrange.
 //!
-//! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`networks::Cloud`], [`volumes::Cloud`]) and
-//! calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on what Nova, Neutron or Cinder do, it names
-//! the place in a stock Nova.
+//! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`networks::Cloud`],
+//! [`volumes::Cloud`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
+//! what Nova, Neutron or Cinder do, it names the place in a stock Nova.
 
 // They are tests: a failure is a panic.
 #![allow(clippy::missing_panics_doc)]
@@ -12,7 +12,8 @@ pub mod instances;
 pub mod networks;
 pub mod volumes;
 
-/// Makes a test of each sentence of a port: `conformance!(instances, new())`. The expression makes a new cloud, and is awaited.
+/// Makes a test of each sentence of a port: `conformance!(instances, new())`. The expression makes a new
+/// cloud, and is awaited.
 #[macro_export]
 macro_rules! conformance {
     (instances, $new:expr) => {

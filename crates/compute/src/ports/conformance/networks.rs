@@ -82,8 +82,8 @@ pub async fn a_port_that_the_user_brought_outlives_the_server(cloud: &impl Cloud
     assert!(cloud.has(port).await);
 }
 
-/// A build that fails before it stored the network information has only its request to go by (`nova/network/neutron.py`,
-/// `deallocate_for_instance` with `requested_networks`).
+/// A build that fails before it stored the network information has only its request to go by
+/// (`nova/network/neutron.py`, `deallocate_for_instance` with `requested_networks`).
 pub async fn a_port_that_only_the_request_knows_outlives_the_server(cloud: &impl Cloud) {
     let port = cloud.bring().await;
     let request = with_port(cloud.build().await, port);

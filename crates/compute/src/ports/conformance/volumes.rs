@@ -16,7 +16,8 @@ pub trait Cloud: Send + Sync {
     /// The adapter.
     fn port(&self) -> &dyn Volumes;
 
-    /// A server on a node, and its disks: one volume that goes with it, and one that stays, both there already.
+    /// A server on a node, and its disks: one volume that goes with it, and one that stays, both there
+    /// already.
     async fn server(&self) -> (Instance, [BlockDevice; 2]);
 
     /// The volumes that are attached to something.
