@@ -29,7 +29,15 @@ fn manifests() -> BTreeMap<String, Uses> {
     });
     let manifests: BTreeMap<_, _> = manifests.collect();
     let ours: Names = manifests.keys().cloned().collect();
-    manifests.into_iter().map(|(name, text)| (name, uses(&text, &ours))).collect()
+    manifests
+        .into_iter()
+        .map(|(name, text)| {
+            let mut uses = uses(&text, &ours);
+            // Tests may want more of what the crate uses anyway, or of itself: that is no other arrow.
+            uses.tests.retain(|other| *other != name && !uses.ships.contains(other));
+            (name, uses)
+        })
+        .collect()
 }
 
 /// Reads the sections of dependencies, also those of a target and those that name one dependency (`[dependencies.x]`).

@@ -16,6 +16,7 @@ use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use port::Port;
 pub use process::Process;
 pub use servers::{delete, placed_again, server, with_port, with_volume};
 
