@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::RequestContext;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use crate::request::{BuildRequest, DeleteRequest};
+use crate::request::BuildRequest;
 
 /// What a user reads when a server failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The HTTP status class of the failure: 500 for ours, 4xx for the user's.
     pub code: u16,
@@ -101,10 +101,4 @@ pub trait Instances: Send + Sync {
 
     /// Hands a build back to be tried on another node. `reason` is one line; `details` the longer story.
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> Result<()>;
-
-    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest>;
-
-    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest>;
 }

@@ -5,6 +5,7 @@ mod events;
 mod instances;
 mod inventory;
 mod networks;
+mod requests;
 mod vendor_data;
 mod volumes;
 
@@ -12,6 +13,7 @@ pub use events::{Announcer, Event, Phase};
 pub use instances::{Fault, Instances};
 pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
+pub use requests::Requests;
 pub use vendor_data::{VendorData, VendorDataSource};
 pub use volumes::Volumes;
 

@@ -4,6 +4,7 @@
 
 mod claims;
 mod endings;
+mod operations;
 mod reporting;
 mod restart;
 mod trouble;

@@ -14,7 +14,7 @@ mod tests;
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
 use compute::ports::{self, Fault};
-use compute::request::{BuildRequest, DeleteRequest};
+use compute::request::BuildRequest;
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::{ReadDeleted, RequestContext};
@@ -307,13 +307,5 @@ impl ports::Instances for Instances {
 
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> ports::Result<()> {
         reschedule::reschedule(&self.conductor, request, reason, details).await
-    }
-
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
-        request::journalled_build(origin)
-    }
-
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
-        request::journalled_delete(origin)
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{Power, TaskState, VmState};
-use compute::ports::Instances as _;
-use compute::request::NetworkRequests;
+use compute::ports::{Instances as _, Requests as _};
+use compute::request::{Kind, NetworkRequests, Request};
 use oslo::rpc::CallError;
 use secrecy::ExposeSecret;
 
@@ -282,13 +282,14 @@ fn what_the_journal_keeps_is_the_request_again() {
     let context = RequestContext::from_message(&message);
     let build = request::build(&testing::build_args(), &context).unwrap();
     let text = serde_json::to_string(&build.origin.0).unwrap();
-    let again = request::journalled_build(&serde_json::from_str(&text).unwrap()).unwrap();
+    let again = request::Requests.decode(Kind::Create, &serde_json::from_str(&text).unwrap());
+    let Some(Request::Create(again)) = again else { panic!("{again:?}") };
     assert_eq!(again.origin.0, build.origin.0);
     assert_eq!(again.context.request_id, context.request_id);
     assert_eq!(again.context.auth_token.unwrap().expose_secret(), "TOKEN");
     assert_eq!(again.node, build.node);
-    assert!(request::journalled_delete(&build.origin.0).is_none());
-    assert!(request::journalled_build(&json!({"method": "build_and_run_instance"})).is_none());
+    assert!(request::Requests.decode(Kind::Delete, &build.origin.0).is_none());
+    assert!(request::Requests.decode(Kind::Create, &json!({"method": "build_and_run_instance"})).is_none());
 }
 
 #[test]

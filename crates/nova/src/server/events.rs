@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use compute::instance::Instance;
+use compute::instance::{Expect, Instance};
 use compute::ports::Instances;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -97,9 +97,14 @@ async fn pass_on(
                 let text = "Volume size extension is not supported by the hypervisor.";
                 Err(nova("ExtendVolumeNotSupported", 400, text, &[]))
             };
-            let ended = recorded(instances, context, instance, "extend_volume", record, extend).await;
-            if let Err(failure) = ended {
-                warn!(instance = %id, %failure, "the volume of a bare metal server grew");
+            let (refused, ending) =
+                recorded(instances, context, instance, "extend_volume", record, extend).await;
+            if let Err(failure) = refused {
+                warn!(instance = %id, %failure, "volume resize of a bare metal server ignored");
+            }
+            // News of others wait behind this one: what cannot be written now is only logged.
+            if ending.write(instances, context, instance, Expect::Anything).await.is_err() {
+                warn!(instance = %id, "the refusal of the volume resize does not show at the server");
             }
         }
         (name, _, tag) => {
