@@ -61,6 +61,24 @@ impl Ending {
         }
     }
 
+    /// The operation is over because another request has the instance: only its event shows that.
+    pub fn superseded(action: impl Into<Action>, why: String) -> Self {
+        let event = Some(Event { action: action.into(), shows_failure: true });
+        Self {
+            failure: Some(Fault { code: 500, details: why.clone(), message: why }),
+            event,
+            ..Self::default()
+        }
+    }
+
+    /// The same outcome, but the event shows success: the server goes on, and only its fault says what happened.
+    pub fn with_event_of_success(mut self) -> Self {
+        if let Some(event) = &mut self.event {
+            event.shows_failure = false;
+        }
+        self
+    }
+
     /// Writes it. `Err`: the control plane is away, and this is left. What it refuses is logged.
     pub async fn write(
         mut self,

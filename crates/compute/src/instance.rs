@@ -40,6 +40,12 @@ pub enum TaskState {
     PoweringOff,
     #[serde(rename = "powering-on")]
     PoweringOn,
+    Rebooting,
+    RebootPending,
+    RebootStarted,
+    RebootingHard,
+    RebootPendingHard,
+    RebootStartedHard,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),

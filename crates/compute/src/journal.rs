@@ -23,7 +23,7 @@ fn file_name(key: &OperationKey) -> String {
         key.request.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
     let kind = match key.kind {
         Kind::Create => "build",
-        Kind::Delete => "delete",
+        other => other.name(),
     };
     let node = key.node.map(|node| format!("-{node}")).unwrap_or_default();
     format!("{kind}-{}{node}-{safe}.json", key.instance)

@@ -87,10 +87,10 @@ impl Registry {
         self.table().keys().any(|key| key.instance == instance)
     }
 
-    /// Tells the operations of this kind that their instance is not wanted any more.
-    pub fn cancel(&self, kind: Kind, instance: InstanceId) {
+    /// Tells the operations that run for an instance that it is not wanted any more.
+    pub fn cancel_all(&self, instance: InstanceId) {
         for (key, running) in self.table().iter() {
-            if key.kind == kind && key.instance == instance {
+            if key.instance == instance {
                 running.cancel.cancel();
             }
         }

@@ -16,6 +16,12 @@ use crate::instance::{BlockDevice, Instance};
 pub enum Kind {
     /// A server is built on a node.
     Create,
+    /// A server's machine is switched off.
+    Stop,
+    /// A server's machine is switched on.
+    Start,
+    /// A server's machine is restarted.
+    Reboot,
     /// A server ends.
     Delete,
 }
@@ -25,6 +31,9 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Create => "create",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Reboot => "reboot",
             Self::Delete => "delete",
         }
     }
@@ -46,6 +55,7 @@ pub struct OperationKey {
 #[derive(Clone, Debug)]
 pub enum Request {
     Create(BuildRequest),
+    Power(PowerRequest),
     Delete(DeleteRequest),
 }
 
@@ -53,6 +63,7 @@ impl Request {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Create(_) => Kind::Create,
+            Self::Power(request) => request.action.kind(),
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -60,6 +71,7 @@ impl Request {
     pub fn context(&self) -> &RequestContext {
         match self {
             Self::Create(request) => &request.context,
+            Self::Power(request) => &request.context,
             Self::Delete(request) => &request.context,
         }
     }
@@ -67,6 +79,7 @@ impl Request {
     pub fn instance(&self) -> &Instance {
         match self {
             Self::Create(request) => &request.instance,
+            Self::Power(request) => &request.instance,
             Self::Delete(request) => &request.instance,
         }
     }
@@ -75,6 +88,7 @@ impl Request {
     pub fn origin(&self) -> &Origin {
         match self {
             Self::Create(request) => &request.origin,
+            Self::Power(request) => &request.origin,
             Self::Delete(request) => &request.origin,
         }
     }
@@ -82,7 +96,7 @@ impl Request {
     pub fn key(&self) -> OperationKey {
         let node = match self {
             Self::Create(request) => Some(request.node),
-            Self::Delete(_) => None,
+            Self::Power(_) | Self::Delete(_) => None,
         };
         let request = self.context().request_id.clone();
         OperationKey { kind: self.kind(), instance: self.instance().id, node, request }
@@ -92,7 +106,7 @@ impl Request {
     pub fn brought_ports(&self) -> Vec<Uuid> {
         match self {
             Self::Create(request) => request.brought_ports(),
-            Self::Delete(_) => Vec::new(),
+            Self::Power(_) | Self::Delete(_) => Vec::new(),
         }
     }
 }
@@ -100,6 +114,12 @@ impl Request {
 impl From<BuildRequest> for Request {
     fn from(request: BuildRequest) -> Self {
         Self::Create(request)
+    }
+}
+
+impl From<PowerRequest> for Request {
+    fn from(request: PowerRequest) -> Self {
+        Self::Power(request)
     }
 }
 
@@ -186,6 +206,38 @@ impl BuildRequest {
             _ => Vec::new(),
         }
     }
+}
+
+/// What becomes of a machine's power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PowerAction {
+    /// Switched off; `gracefully`: the operating system is asked first.
+    Stop { gracefully: bool },
+    /// Switched on.
+    Start,
+    /// Restarted; not `hard`: the operating system is asked first.
+    Reboot { hard: bool },
+}
+
+impl PowerAction {
+    /// Its kind of operation.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Stop { .. } => Kind::Stop,
+            Self::Start => Kind::Start,
+            Self::Reboot { .. } => Kind::Reboot,
+        }
+    }
+}
+
+/// A request to change the power of a server's machine, as it reached us.
+#[derive(Clone, Debug)]
+pub struct PowerRequest {
+    pub context: RequestContext,
+    pub instance: Instance,
+    pub action: PowerAction,
+    /// The control plane's own form of the request; goes into the journal.
+    pub origin: Origin,
 }
 
 /// A request to end a server, as it reached us.

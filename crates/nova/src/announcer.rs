@@ -160,6 +160,9 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::Create => "create",
         Event::Delete => "delete",
         Event::Shutdown => "shutdown",
+        Event::PowerOff => "power_off",
+        Event::PowerOn => "power_on",
+        Event::Reboot => "reboot",
     };
     let phase = match phase {
         Phase::Start => "start",

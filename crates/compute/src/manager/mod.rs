@@ -53,7 +53,7 @@ impl Manager {
     }
 
     /// Starts the operation of a request that was admitted, and returns at once. One that runs already is not started again. A
-    /// delete stops the creation of its server.
+    /// delete stops every other operation of its server.
     pub fn start(&self, request: Request) {
         let entry = Entry::new(request.key(), request.origin().clone());
         self.begin(request, entry, Start::Fresh);
@@ -69,8 +69,8 @@ impl Manager {
     fn begin(&self, request: Request, entry: Entry, start: Start) {
         let (shared, key) = (self.0.shared.clone(), entry.key.clone());
         match key.kind {
-            Kind::Create => {}
-            Kind::Delete => shared.registry.cancel(Kind::Create, key.instance),
+            Kind::Create | Kind::Stop | Kind::Start | Kind::Reboot => {}
+            Kind::Delete => shared.registry.cancel_all(key.instance),
         }
         let came_again = start == Start::Fresh && self.resumed().contains(&key);
         let cancel = CancellationToken::new();

@@ -3,8 +3,8 @@
 use driver::InstanceId;
 use oslo::context::RequestContext;
 
-use super::Shared;
 use super::run::RETRY;
+use super::{Shared, power};
 use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, TaskState, VmState};
 use crate::ports::{Error, Fault, Result};
@@ -67,6 +67,9 @@ pub(super) fn is_under_way(key: &OperationKey, instance: &Instance, host: &str) 
             let is_here = instance.host.as_ref().is_none_or(|other| other == host)
                 && instance.node.is_none_or(|at| key.node.is_none_or(|node| node == at));
             !instance.deleted && is_building(instance) && !is_ending(instance) && is_here
+        }
+        Kind::Stop | Kind::Start | Kind::Reboot => {
+            !instance.deleted && power::tasks(key.kind).contains(&instance.task_state)
         }
         Kind::Delete => !instance.deleted && is_ending(instance),
     }

@@ -47,22 +47,20 @@ impl From<ports::Error> for Failure {
 }
 
 impl Operation for Delete {
-    const KIND: Kind = Kind::Delete;
-
     async fn work(&mut self) -> Result<Ending, Retry> {
         match self.delete().await {
             Ok(()) => {
                 tracing::info!(seconds = self.this.tracker.running().as_secs_f64(), "server deleted");
-                Ok(Ending::success(Self::KIND))
+                Ok(Ending::success(Kind::Delete))
             }
             Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
-                Ok(Ending::success(Self::KIND))
+                Ok(Ending::success(Kind::Delete))
             }
             Err(Failure::Away(why)) => Err(Retry { start: self.resumed(), why }),
             Err(Failure::Failed(text)) => {
                 tracing::warn!(reason = %text, "the delete failed; the server is in error and can be deleted again");
-                Ok(Ending::failure(Self::KIND, text.clone(), text, Change::Error))
+                Ok(Ending::failure(Kind::Delete, text.clone(), text, Change::Error))
             }
         }
     }

@@ -18,6 +18,7 @@
 pub(crate) mod abandon;
 pub mod create;
 mod delete;
+pub(crate) mod power;
 mod run;
 mod shared;
 
@@ -35,7 +36,7 @@ use crate::ending::Ending;
 use crate::instance::{Instance, Power};
 use crate::journal::{Announced, Entry, Record, Verdict};
 use crate::registry::Tracker;
-use crate::request::{Kind, OperationKey};
+use crate::request::OperationKey;
 
 pub(crate) use run::{RETRY, until_ended};
 pub(crate) use shared::Shared;
@@ -139,8 +140,6 @@ impl Progress for Try {
 
 /// What is done to an instance.
 pub(crate) trait Operation: Send {
-    const KIND: Kind;
-
     /// Waits until the work may begin.
     fn ready(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use super::abandon::{after_panic, is_under_way};
 use super::create::Create;
 use super::delete::Delete;
+use super::power::{self, Power};
 use super::{Operation, Retry, Start, Try};
 use crate::ending::Ending;
 use crate::instance::Expect;
@@ -52,6 +53,7 @@ async fn once(this: Try, request: Request) -> Result<(), Retry> {
     async move {
         let ended = match request {
             Request::Create(request) => Box::pin(framed(this.clone(), Create::new(this, request))).await,
+            Request::Power(request) => framed(this.clone(), Power::new(this, request)).await,
             Request::Delete(request) => Box::pin(framed(this.clone(), Delete::new(this, request))).await,
         };
         if let Err(Retry { why, .. }) = &ended {
@@ -74,12 +76,12 @@ async fn framed<O: Operation>(this: Try, mut operation: O) -> Result<(), Retry> 
         return write(&this, &mut operation, left).await;
     }
     operation.ready().await;
-    if !begin_event(&this, O::KIND).await? {
+    if !begin_event(&this, this.key.kind).await? {
         return Ok(());
     }
     let ending = operation.work().await?;
     let outcome = if ending.failure.is_none() { "ended" } else { "failed" };
-    let labels = [("operation", O::KIND.name()), ("outcome", outcome)];
+    let labels = [("operation", this.key.kind.name()), ("outcome", outcome)];
     metrics::counter!("bessemer_operations_total", &labels).increment(1);
     metrics::histogram!("bessemer_operation_seconds", &labels).record(this.tracker.running().as_secs_f64());
     if ending.change.is_some() {
@@ -100,7 +102,7 @@ async fn begin_event(this: &Try, kind: Kind) -> Result<bool, Retry> {
         // A create of which nothing is there yet.
         (Err(ports::Error::InstanceGone(_)), Kind::Create) if !this.is_resumed() => return Ok(false),
         // The action may be unknown (the operation was found by the instance's task): the work counts.
-        (Err(error), Kind::Create | Kind::Delete) => {
+        (Err(error), Kind::Create | Kind::Stop | Kind::Start | Kind::Reboot | Kind::Delete) => {
             tracing::info!(%error, operation = kind.name(), "the operation goes on without its event");
         }
     }
@@ -129,8 +131,9 @@ async fn still_to_be_written<O: Operation>(
 async fn write<O: Operation>(this: &Try, operation: &mut O, ending: Ending) -> Result<(), Retry> {
     this.tracker.phase("writing the outcome");
     let instances = this.shared.ports.instances.clone();
-    let expect = match O::KIND {
+    let expect = match this.key.kind {
         Kind::Create => super::create::any_task(),
+        Kind::Stop | Kind::Start | Kind::Reboot => Expect::Task(power::tasks(this.key.kind)),
         Kind::Delete => Expect::Anything,
     };
     let written = ending.write(&*instances, &this.context, operation.instance(), expect).await;

@@ -12,6 +12,9 @@ pub enum Event {
     Create,
     Delete,
     Shutdown,
+    PowerOff,
+    PowerOn,
+    Reboot,
 }
 
 /// Whether it begins, has ended, or has failed with this text.

@@ -78,7 +78,9 @@ pub fn payload(event: Event, source: &Source<'_>) -> Value {
             add_creation(&mut fields, source);
             primitive("InstanceCreatePayload", "1.13", &fields)
         }
-        Event::Delete | Event::Shutdown => primitive("InstanceActionPayload", "1.9", &fields),
+        Event::Delete | Event::Shutdown | Event::PowerOff | Event::PowerOn | Event::Reboot => {
+            primitive("InstanceActionPayload", "1.9", &fields)
+        }
     }
 }
 

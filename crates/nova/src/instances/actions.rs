@@ -20,6 +20,9 @@ const MESSAGE_BYTES: usize = 255;
 pub fn event(action: &Action) -> &str {
     match action {
         Action::Operation(Kind::Create) => "compute__do_build_and_run_instance",
+        Action::Operation(Kind::Stop) => "compute_stop_instance",
+        Action::Operation(Kind::Start) => "compute_start_instance",
+        Action::Operation(Kind::Reboot) => "compute_reboot_instance",
         Action::Operation(Kind::Delete) => "compute_terminate_instance",
         Action::PowerUpdate => "compute_power_update",
         Action::Other(name) => name,

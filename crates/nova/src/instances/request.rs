@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use compute::ports;
 use compute::request::{
-    BuildRequest, DeleteRequest, InjectedFile, Kind, NetworkRequest, NetworkRequests, Origin, Request,
+    BuildRequest, DeleteRequest, InjectedFile, Kind, NetworkRequest, NetworkRequests, Origin, PowerAction,
+    PowerRequest, Request,
 };
 use driver::NodeId;
 use oslo::context::RequestContext;
@@ -19,6 +20,13 @@ use super::parse::{self, Malformed};
 pub const BUILD: &str = "build_and_run_instance";
 /// The method that ends one.
 pub const TERMINATE: &str = "terminate_instance";
+
+/// The methods that change the power of a server's machine.
+pub const STOP: &str = "stop_instance";
+/// As above.
+pub const START: &str = "start_instance";
+/// As above.
+pub const REBOOT: &str = "reboot_instance";
 
 type Args = Map<String, Value>;
 
@@ -71,10 +79,34 @@ pub fn delete(args: &Args, context: &RequestContext) -> Result<DeleteRequest, Ma
     })
 }
 
+/// Reads a request to change the power of a server's machine.
+fn power(action: PowerAction, args: &Args, context: &RequestContext) -> Result<PowerRequest, Malformed> {
+    Ok(PowerRequest {
+        context: context.clone(),
+        instance: parse::instance(args.get("instance").unwrap_or(&Value::Null))?,
+        action,
+        origin: origin(method(action.kind()), args, context),
+    })
+}
+
 /// Reads a request of this kind.
 pub fn operation(kind: Kind, args: &Args, context: &RequestContext) -> Result<Request, Malformed> {
     match kind {
         Kind::Create => build(args, context).map(Request::Create),
+        Kind::Stop => {
+            // An API before 5.x says nothing: gracefully, as by default.
+            let gracefully = args.get("clean_shutdown").and_then(Value::as_bool).unwrap_or(true);
+            power(PowerAction::Stop { gracefully }, args, context).map(Request::Power)
+        }
+        Kind::Start => power(PowerAction::Start, args, context).map(Request::Power),
+        Kind::Reboot => {
+            let hard = match args.get("reboot_type").and_then(Value::as_str) {
+                Some("SOFT") => false,
+                Some("HARD") => true,
+                _ => return Err(Malformed { argument: "reboot_type", expected: "SOFT or HARD" }),
+            };
+            power(PowerAction::Reboot { hard }, args, context).map(Request::Power)
+        }
         Kind::Delete => delete(args, context).map(Request::Delete),
     }
 }
@@ -83,6 +115,9 @@ pub fn operation(kind: Kind, args: &Args, context: &RequestContext) -> Result<Re
 fn method(kind: Kind) -> &'static str {
     match kind {
         Kind::Create => BUILD,
+        Kind::Stop => STOP,
+        Kind::Start => START,
+        Kind::Reboot => REBOOT,
         Kind::Delete => TERMINATE,
     }
 }

@@ -4,7 +4,7 @@
 
 use compute::request::Kind;
 
-use crate::instances::request::{BUILD, TERMINATE};
+use crate::instances::request::{BUILD, REBOOT, START, STOP, TERMINATE};
 
 /// What a method leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,9 @@ const METHODS: &[(&str, Route)] = {
     use Reason::{MovePreCheck, NotYet, Unsupported};
     &[
         (BUILD, Route::Operation(Kind::Create)),
+        (STOP, Route::Operation(Kind::Stop)),
+        (START, Route::Operation(Kind::Start)),
+        (REBOOT, Route::Operation(Kind::Reboot)),
         (TERMINATE, Route::Operation(Kind::Delete)),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
@@ -138,9 +141,6 @@ const METHODS: &[(&str, Route)] = {
         ("cache_images", Route::CacheImages),
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
-        ("stop_instance", refuse(NotYet, FULL)),
-        ("start_instance", refuse(NotYet, FULL)),
-        ("reboot_instance", refuse(NotYet, FULL)),
         ("rebuild_instance", undo(NotYet, FULL, Rebuild)),
         ("rescue_instance", refuse(NotYet, FULL)),
         ("unrescue_instance", refuse(NotYet, FULL)),

@@ -12,7 +12,8 @@ use super::{Create, any_task};
 use crate::ending::{Change, Ending};
 use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Stage, Verdict};
-use crate::operations::{Operation, Retry, Start, caller};
+use crate::operations::{Retry, Start, caller};
+use crate::request::Kind;
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -288,7 +289,7 @@ impl Create {
 
     fn failed(&self, message: String, details: String, change: Change) -> Ending {
         tracing::warn!(node = %self.node(), reason = %message, "the build failed");
-        Ending::failure(Self::KIND, message, details, change)
+        Ending::failure(Kind::Create, message, details, change)
     }
 
     /// Gives back the ports and the allocation. `Err`: a service is away.
@@ -417,5 +418,5 @@ impl Create {
 
 /// A build that did not end in a server, and did not fail here.
 fn ended() -> Ending {
-    Ending::success(Create::KIND)
+    Ending::success(Kind::Create)
 }

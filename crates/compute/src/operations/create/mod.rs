@@ -73,8 +73,6 @@ pub(crate) struct Create {
 }
 
 impl Operation for Create {
-    const KIND: Kind = Kind::Create;
-
     async fn ready(&mut self) {
         self.this.tracker.phase("waiting for a build slot");
         let slot = self.this.shared.slots.clone().acquire_owned();
@@ -86,11 +84,11 @@ impl Operation for Create {
             Ok(Finish::Active) => {
                 let seconds = self.this.tracker.running().as_secs_f64();
                 tracing::info!(node = %self.node(), seconds, "server active");
-                Ok(Ending::success(Self::KIND))
+                Ok(Ending::success(Kind::Create))
             }
             Ok(Finish::Elsewhere) => {
                 tracing::info!("the build goes on elsewhere, or has ended");
-                Ok(Ending::success(Self::KIND))
+                Ok(Ending::success(Kind::Create))
             }
             Err(failure) => self.end_failed(failure).await,
         }
