@@ -38,7 +38,8 @@ pub fn driver(config: &Config) -> driver::Options {
     driver::Options {
         api_max_retries: u32::try_from(group.int("api_max_retries")).unwrap_or_default(),
         api_retry_interval: group.seconds("api_retry_interval"),
-        ..driver::Options::default()
+        patience: Some(config.group("bessemer").seconds("ironic_outage_timeout"))
+            .filter(|limit| !limit.is_zero()),
     }
 }
 
@@ -66,9 +67,13 @@ pub fn providers(config: &Config) -> Result<ProviderConfig, String> {
 /// What of it may change while the service runs.
 pub fn scope(config: &Config) -> inventory::Scope {
     let refresh = config.group("compute").seconds("resource_provider_association_refresh");
+    let bessemer = config.group("bessemer");
     inventory::Scope {
         conductor_group: config.group("ironic").string("conductor_group"),
         audit_interval: Some(refresh).filter(|interval| !interval.is_zero()),
+        max_node_removals: bessemer
+            .optional_int("max_node_removals")
+            .and_then(|most| usize::try_from(most).ok()),
     }
 }
 
@@ -141,22 +146,10 @@ pub fn service(config: &Config) -> nova::service::Options {
 }
 
 /// After what silence a service is down. As in stock (`nova/servicegroup/api.py`), more than the time between two reports.
-fn service_down_time(config: &Config) -> Duration {
+pub fn service_down_time(config: &Config) -> Duration {
     let (down, report) = (config.top().int("service_down_time"), config.top().int("report_interval"));
     let seconds = if down <= report { report.saturating_mul(5) / 2 } else { down };
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-}
-
-/// What is set and does not hold as it is.
-pub fn warn(config: &Config) {
-    let (set, holds) = (config.top().int("service_down_time"), service_down_time(config).as_secs());
-    if u64::try_from(set) != Ok(holds) {
-        tracing::warn!(
-            service_down_time = set,
-            holds,
-            "[DEFAULT] service_down_time must be greater than report_interval; 2.5 times that holds"
-        );
-    }
 }
 
 /// Which services share the nodes.
@@ -181,8 +174,8 @@ pub fn announcer(config: &Config) -> nova::announcer::Options {
 }
 
 /// How networks are described.
-pub fn networks(config: &Config) -> nova::network::Options {
-    nova::network::Options {
+pub fn networks(config: &Config) -> services::network::Options {
+    services::network::Options {
         extension_sync: config.group("neutron").seconds("extension_sync_interval"),
         ovs_bridge: config.group("neutron").text("ovs_bridge"),
         flat_injected: config.top().bool("flat_injected"),
@@ -190,9 +183,9 @@ pub fn networks(config: &Config) -> nova::network::Options {
 }
 
 /// How volumes are attached.
-pub fn volumes(config: &Config) -> nova::volumes::Options {
+pub fn volumes(config: &Config) -> services::volumes::Options {
     let top = config.top();
-    nova::volumes::Options {
+    services::volumes::Options {
         cross_az_attach: config.group("cinder").bool("cross_az_attach"),
         allocate_retries: u32::try_from(top.int("block_device_allocate_retries")).unwrap_or_default(),
         allocate_interval: top.seconds("block_device_allocate_retries_interval"),
@@ -200,11 +193,11 @@ pub fn volumes(config: &Config) -> nova::volumes::Options {
 }
 
 /// What the operator adds to the metadata of every server.
-pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
+pub fn vendor_data(config: &Config) -> services::vendor_data::Options {
     let api = config.group("api");
     let providers = api.list("vendordata_providers");
     let has = |name: &str| providers.iter().any(|provider| provider == name);
-    nova::vendordata::Options {
+    services::vendor_data::Options {
         fixed: has("StaticJSON"),
         file: api.path("vendordata_jsonfile_path"),
         dynamic: has("DynamicJSON"),
@@ -215,7 +208,7 @@ pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
     }
 }
 
-/// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
+/// Where notifications about instances go; `None` when the operator switched them off.
 pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, Error> {
     let group = config.group("oslo_messaging_notifications");
     let versioned = config.group("notifications").text("notification_format") != "unversioned";
@@ -277,6 +270,16 @@ mod tests {
         assert_eq!(interval("report_interval = 0\n"), None);
         assert_eq!(interval(""), Some(Duration::from_secs(10)));
     }
+
+    #[test]
+    fn a_reload_takes_how_many_nodes_may_be_removed() {
+        let old = config("");
+        assert_eq!(scope(&old).max_node_removals, None);
+        let (next, changes) = old.mutated(&config("[bessemer]\nmax_node_removals = 57\n"));
+        assert_eq!(scope(&next).max_node_removals, Some(57));
+        assert!(changes.iter().all(|change| change.mutable));
+    }
+
     #[test]
     fn a_reload_takes_the_peers_and_leaves_the_shard_to_the_next_start() {
         let old = config("[ironic]\nconductor_group = a\npeer_list = h1\n");

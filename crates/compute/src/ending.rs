@@ -5,11 +5,13 @@
 //! The control plane may be away at each of them. Then the outcome stands, and what is left of it is tried again: nothing
 //! of it is written twice.
 
+use async_trait::async_trait;
+use driver::InstanceId;
 use oslo::context::RequestContext;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Expect, Instance, InstanceUpdate, VmState};
-use crate::ports::{Error, Fault, Instances};
+use crate::ports::{Action, Error, Fault, Instances, Result};
 
 /// What is still to be written of an outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,18 +20,47 @@ pub struct Ending {
     pub failure: Option<Fault>,
     /// The failure is to be stored as the server's fault.
     pub fault: bool,
-    /// This event is to be ended.
-    pub event: Option<Event>,
+    /// The event is to be ended, and shows this.
+    pub event: Option<Shows>,
     /// The instance is to be changed.
     pub change: Option<Change>,
 }
 
-/// An event that is to be ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
-    pub name: String,
-    /// The failure shows in it; else it shows success.
-    pub shows_failure: bool,
+/// What an event shows when it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    /// It succeeded, whatever became of the rest.
+    Success,
+    /// The failure.
+    Failure,
+}
+
+/// The event that users see of what ends.
+#[async_trait]
+pub trait Event: Send + Sync {
+    /// Ends it: success, or the failure's text and its longer story.
+    async fn end(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        failure: Option<(&str, &str)>,
+    ) -> Result<()>;
+}
+
+/// The event of an action.
+pub struct ActionEvent<'a>(pub &'a dyn Instances, pub Action);
+
+#[async_trait]
+impl Event for ActionEvent<'_> {
+    async fn end(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        failure: Option<(&str, &str)>,
+    ) -> Result<()> {
+        self.0.finish_event(context, id, self.1, failure).await
+    }
 }
 
 /// What becomes of an instance.
@@ -46,16 +77,16 @@ pub enum Change {
 
 impl Ending {
     /// The operation is over, and nothing failed.
-    pub fn success(event: &str) -> Self {
-        Self { event: Some(Event { name: event.to_owned(), shows_failure: false }), ..Self::default() }
+    pub fn success() -> Self {
+        Self { event: Some(Shows::Success), ..Self::default() }
     }
 
     /// The operation failed: the user reads `message`, an administrator `details` as well.
-    pub fn failure(event: &str, message: String, details: String, change: Change) -> Self {
+    pub fn failure(message: String, details: String, change: Change) -> Self {
         Self {
             failure: Some(Fault { code: 500, message, details }),
             fault: true,
-            event: Some(Event { name: event.to_owned(), shows_failure: true }),
+            event: Some(Shows::Failure),
             change: Some(change),
         }
     }
@@ -64,6 +95,7 @@ impl Ending {
     pub async fn write(
         mut self,
         instances: &dyn Instances,
+        event: &dyn Event,
         context: &RequestContext,
         instance: &mut Instance,
         expect: Expect,
@@ -78,14 +110,14 @@ impl Ending {
             tracing::warn!(instance = %id, %error, "the fault could not be recorded");
         }
         self.fault = false;
-        if let Some(event) = &self.event {
-            let failure = self.failure.as_ref().filter(|_| event.shows_failure);
+        if let Some(shows) = self.event {
+            let failure = self.failure.as_ref().filter(|_| shows == Shows::Failure);
             let shown = failure.map(|fault| (fault.message.as_str(), fault.details.as_str()));
-            if let Err(error) = instances.finish_event(context, id, &event.name, shown).await {
+            if let Err(error) = event.end(context, id, shown).await {
                 if let Error::Unavailable(why) = error {
                     return Err(self.left("event", &why));
                 }
-                tracing::warn!(instance = %id, %error, event = event.name, "the end of the event could not be recorded");
+                tracing::warn!(instance = %id, %error, "the end of the event could not be recorded");
             }
         }
         self.event = None;

@@ -4,13 +4,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_trait::async_trait;
 use driver::{InstanceId, NodeId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokio::sync::Mutex;
+use serde_json::{Value, json};
 
 use crate::atomic_file;
 use crate::ending::Ending;
@@ -76,7 +74,7 @@ pub struct Entry {
     pub announced: Announced,
     /// The outcome.
     pub ending: Option<Ending>,
-    /// What the driver must know of what it did, in its own form.
+    /// What the driver's plans must know of what they did, by the plan's name.
     pub progress: Option<Value>,
 }
 
@@ -246,47 +244,48 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
 pub struct Record {
     journal: Journal,
     entry: Arc<Mutex<Entry>>,
+    /// One writer at a time, so that the last change is the last in the file.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Record {
+    /// The record of an operation with this entry.
     pub fn new(journal: Journal, entry: Entry) -> Self {
-        Self { journal, entry: Arc::new(Mutex::new(entry)) }
+        Self { journal, entry: Arc::new(Mutex::new(entry)), writing: Arc::default() }
     }
 
-    /// Changes the entry. An operation that did not come through the journal (its trace is the instance's task) is found
-    /// again without: nothing is written of it.
+    /// Changes the entry; when this returns, a crash cannot lose it. An operation that did not come through the journal
+    /// (its trace is the instance's task) is found again without: nothing is written of it.
     pub async fn write(&self, change: impl FnOnce(&mut Entry) + Send) -> io::Result<()> {
-        let mut entry = self.entry.lock().await;
-        change(&mut entry);
-        if entry.origin.0.is_null() { Ok(()) } else { self.journal.write(entry.clone()).await }
+        let _alone = self.writing.lock().await;
+        let entry = {
+            let mut entry = self.entry();
+            change(&mut entry);
+            entry.clone()
+        };
+        if entry.origin.0.is_null() { Ok(()) } else { self.journal.write(entry).await }
+    }
+
+    /// What a plan of the driver's saved last, perhaps before a restart.
+    pub fn saved(&self, plan: &str) -> Option<Value> {
+        self.entry().progress.as_ref()?.get(plan).cloned()
+    }
+
+    /// Keeps what a plan of the driver's remembers, as [`Record::write`] does.
+    pub async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
+        let plan = plan.to_owned();
+        self.write(|entry| entry.progress.get_or_insert_with(|| json!({}))[plan] = memory).await
     }
 
     /// Erases the entry.
     pub async fn erase(&self) -> io::Result<()> {
-        let entry = self.entry.lock().await;
-        self.journal.erase(&entry.key).await
-    }
-}
-
-/// What an operation has done that leaves no trace and must not be done twice: it is written before it is done, survives a
-/// restart, and is forgotten when the operation ends.
-#[async_trait]
-pub trait Checkpoint: Send + Sync {
-    /// What was saved last, perhaps before a restart.
-    async fn last(&self) -> Option<Value>;
-
-    /// Saves; when this returns, a crash cannot lose it.
-    async fn save(&self, progress: Value) -> io::Result<()>;
-}
-
-#[async_trait]
-impl Checkpoint for Record {
-    async fn last(&self) -> Option<Value> {
-        self.entry.lock().await.progress.clone()
+        let _alone = self.writing.lock().await;
+        let key = self.entry().key.clone();
+        self.journal.erase(&key).await
     }
 
-    async fn save(&self, progress: Value) -> io::Result<()> {
-        self.write(|entry| entry.progress = Some(progress)).await
+    fn entry(&self) -> MutexGuard<'_, Entry> {
+        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -379,14 +378,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let record = Record::new(journal.clone(), entry());
-        assert_eq!(record.last().await, None);
-        record.save(json!({"rebooted": true})).await.unwrap();
-        let ending = Ending::success("event");
+        assert_eq!(record.saved("reboot"), None);
+        record.save("reboot", json!({"asked": true})).await.unwrap();
+        record.save("rebuild", json!(1)).await.unwrap();
+        let ending = Ending::success();
         record.write(|entry| entry.announced = Announced::Start).await.unwrap();
         record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
         assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
-        assert_eq!(Record::new(journal, found).last().await, Some(json!({"rebooted": true})));
+        let record = Record::new(journal, found);
+        assert_eq!(record.saved("reboot"), Some(json!({"asked": true})));
+        assert_eq!(record.saved("rebuild"), Some(json!(1)));
     }
 
     #[tokio::test]

@@ -16,7 +16,6 @@ pub mod request;
 mod testing;
 mod user_message;
 
-pub use journal::Checkpoint;
 pub use manager::Manager;
 pub use operations::{Options, Ports};
 pub use registry::OperationStatus;

@@ -136,6 +136,13 @@ impl Tracker {
         self.show(phase, None);
     }
 
+    /// The driver waits within the phase, for this reason, or goes on.
+    pub fn because(&self, reason: Option<&str>) {
+        if let Some(running) = self.registry.table().get_mut(&self.key) {
+            running.reason = reason.map(str::to_owned);
+        }
+    }
+
     /// The operation waits like this, for this reason.
     pub fn waits(&self, phase: &'static str, reason: String) {
         self.show(phase, Some(reason));

@@ -8,6 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::instance::{BlockDevice, Instance};
+use crate::ports::Action;
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
 /// left the instance.
@@ -29,11 +30,11 @@ impl Kind {
         }
     }
 
-    /// The event that users see of it: the name of stock's method (the two underscores are stock's).
-    pub fn event(self) -> &'static str {
+    /// What users see of it.
+    pub fn action(self) -> Action {
         match self {
-            Self::Create => "compute__do_build_and_run_instance",
-            Self::Delete => "compute_terminate_instance",
+            Self::Create => Action::Create,
+            Self::Delete => Action::Delete,
         }
     }
 }
@@ -118,7 +119,7 @@ impl From<DeleteRequest> for Request {
 }
 
 /// The control plane's own form of something. It may hold secrets (passwords, user data, tokens) and is never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Origin(pub Value);
 
 impl std::fmt::Debug for Origin {

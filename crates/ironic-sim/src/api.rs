@@ -136,7 +136,8 @@ impl Refusal {
 
 type Answer = Result<Reply, Refusal>;
 
-/// The body of an error as Ironic sends it: JSON text inside of JSON (`ironic/api/middleware/parsable_error.py`).
+/// The body of an error as Ironic sends it: JSON text inside of JSON
+/// (`ironic/api/middleware/parsable_error.py`).
 pub fn error_body(status: u16, text: &str) -> String {
     let code = if status < 500 { "Client" } else { "Server" };
     let fault = json!({"faultcode": code, "faultstring": text, "debuginfo": null});
@@ -154,7 +155,7 @@ pub(crate) fn dispatch(engine: &Engine, req: &Incoming) -> Answer {
         ["nodes"] => nodes::list(&cx, req.flag("detail") == Some(true)),
         ["nodes", "detail"] => nodes::list(&cx, true),
         ["nodes", ident, rest @ ..] => {
-            let Some(id) = cx.world.find(ident).map(|r| r.node.uuid) else {
+            let Some(id) = cx.world.find(ident).filter(|r| !r.node.hidden).map(|r| r.node.uuid) else {
                 return Err(Refusal::no_node(ident));
             };
             of_node(&mut cx, id, ident, rest)

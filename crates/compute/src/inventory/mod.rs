@@ -20,7 +20,7 @@ pub use reporter::{Options, Reporter, Scope};
 pub use ring::Ring;
 pub use usage::Usage;
 pub(crate) use wanted::architecture;
-pub use wanted::{Rules, is_available, resource_class, wanted};
+pub use wanted::{Holder, Rules, is_available, resource_class, wanted};
 
 /// How much of a resource class a provider has, as Placement keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

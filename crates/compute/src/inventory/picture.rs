@@ -1,6 +1,6 @@
 //! What is known at this moment: the machines as Ironic last listed them, and what the control plane was last told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use driver::NodeId;
 use openstack::ironic::{Node, ProvisionState};
@@ -32,6 +32,8 @@ struct Machine {
     failed_builds: u32,
     /// Why it cannot be offered, as the operator was told.
     refused: Option<String>,
+    /// In how many reports in a row Ironic has not shown it.
+    missing: u32,
 }
 
 /// The machines that are ours.
@@ -60,7 +62,22 @@ impl Picture {
             return false;
         }
         machine.seen = Some((node.provision_state.clone(), began));
+        machine.missing = 0;
         true
+    }
+
+    /// Ironic did not show a node in this report either; answers in how many in a row.
+    pub fn missed(&mut self, node: NodeId) -> u32 {
+        let machine = self.machines.entry(node).or_default();
+        machine.missing += 1;
+        machine.missing
+    }
+
+    /// What Ironic did not show so far proves nothing any more.
+    pub fn begin_missing_anew(&mut self, nodes: &[NodeId]) {
+        for node in nodes {
+            self.machines.entry(*node).or_default().missing = 0;
+        }
     }
 
     pub fn record(&self, node: NodeId) -> Option<&KnownRecord> {
@@ -84,6 +101,12 @@ impl Picture {
     /// Nodes that have a record, ours or not.
     pub fn recorded(&self) -> Vec<NodeId> {
         self.machines.iter().filter(|(_, m)| m.record.is_some()).map(|(node, _)| *node).collect()
+    }
+
+    /// Nodes whose record is this host's.
+    pub fn own(&self) -> HashSet<NodeId> {
+        let own = |machine: &Machine| machine.record.as_ref().is_some_and(|record| record.is_own);
+        self.machines.iter().filter(|(_, machine)| own(machine)).map(|(node, _)| *node).collect()
     }
 
     /// What is known of a node's provider, and whether there is one as far as we know.

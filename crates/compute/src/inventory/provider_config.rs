@@ -154,7 +154,7 @@ fn unreadable(path: &Path, source: io::Error) -> ProviderConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::wanted;
+    use crate::inventory::{Holder, wanted};
     use crate::testing::{node, rules};
 
     const NODE: &str = "00000000-0000-0000-0000-000000000001";
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn machine() -> Wanted {
-        wanted(&node(), &rules(), false).unwrap()
+        wanted(&node(), Holder::Nobody, &rules(), false).unwrap()
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         assert!(reason.contains("0.yaml adds CUSTOM_BAREMETAL"), "{reason}");
         let mut other = node();
         other.resource_class = Some("gold".to_owned());
-        assert!(config.merge(wanted(&other, &rules(), false).unwrap()).is_ok());
+        assert!(config.merge(wanted(&other, Holder::Nobody, &rules(), false).unwrap()).is_ok());
     }
 
     #[test]

@@ -76,16 +76,41 @@ pub struct Rules {
     pub owner_trait: bool,
 }
 
+/// Who has a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    Nobody,
+    /// A server of this host: its allocation is in Placement.
+    Server,
+    /// Somebody of whom Placement need not know: an allocation of Ironic's own, another tool's or another service's instance.
+    Other,
+}
+
+impl Holder {
+    /// Who has a node whose `instance_uuid`, if it has one, is a server's of this host.
+    pub fn of(node: &Node) -> Self {
+        match (node.instance_uuid, node.allocation_uuid) {
+            (Some(_), _) => Self::Server,
+            (None, Some(_)) => Self::Other,
+            (None, None) => Self::Nobody,
+        }
+    }
+}
+
 /// What Placement should have of a node. `Err` says in words why nothing can be reported.
-pub fn wanted(node: &Node, rules: &Rules, disabled: bool) -> Result<Wanted, String> {
+pub fn wanted(node: &Node, holder: Holder, rules: &Rules, disabled: bool) -> Result<Wanted, String> {
     let class = node.resource_class.as_deref().ok_or_else(|| {
         format!(
             "Node {} has no resource class. Set it with: openstack baremetal node set --resource-class",
             node.uuid
         )
     })?;
-    let in_use = node.instance_uuid.is_some() && !rules.skip_reserve_in_use;
-    let stock = Stock::machine(in_use || !is_available(node));
+    let is_held = match holder {
+        Holder::Nobody => false,
+        Holder::Server => !rules.skip_reserve_in_use,
+        Holder::Other => true,
+    };
+    let stock = Stock::machine(is_held || !is_available(node));
     let mut traits: BTreeSet<String> = node.traits.iter().cloned().collect();
     traits.extend(["COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NODE"].map(str::to_owned));
     traits.extend(
@@ -232,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_available_node_can_be_booked() {
-        let wanted = wanted(&node(), &rules(), false).unwrap();
+        let wanted = wanted(&node(), Holder::Nobody, &rules(), false).unwrap();
         assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"], Stock::machine(false));
         for name in ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW", "CUSTOM_LAB"] {
             assert!(wanted.traits.contains(name), "{name}");
@@ -243,17 +268,18 @@ mod tests {
     #[test]
     fn a_node_is_reserved_when_it_cannot_be_booked() {
         type Spoil = fn(&mut Node);
-        let spoilers: [(&str, Spoil); 5] = [
+        let spoilers: [(&str, Spoil); 6] = [
             ("maintenance", |n| n.maintenance = true),
             ("no power state", |n| n.power_state = PowerState::NoState),
             ("power error", |n| n.power_state = PowerState::Error),
             ("cleaning", |n| n.provision_state = ProvisionState::Cleaning),
             ("in use", |n| n.instance_uuid = Some(uuid::Uuid::nil())),
+            ("allocated in Ironic", |n| n.allocation_uuid = Some(uuid::Uuid::nil())),
         ];
         for (why, spoil) in spoilers {
             let mut node = node();
             spoil(&mut node);
-            let wanted = wanted(&node, &rules(), false).unwrap();
+            let wanted = wanted(&node, Holder::of(&node), &rules(), false).unwrap();
             assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"].reserved, 1, "{why}");
         }
     }
@@ -263,13 +289,16 @@ mod tests {
         let mut node = node();
         node.instance_uuid = Some(uuid::Uuid::nil());
         let rules = Rules { skip_reserve_in_use: true, ..rules() };
-        assert_eq!(wanted(&node, &rules, false).unwrap().inventory["CUSTOM_BAREMETAL"].reserved, 0);
+        let reserved =
+            |holder| wanted(&node, holder, &rules, false).unwrap().inventory["CUSTOM_BAREMETAL"].reserved;
+        assert_eq!(reserved(Holder::of(&node)), 0);
+        assert_eq!(reserved(Holder::Other), 1, "Placement knows of no allocation");
     }
 
     #[test]
     fn a_disabled_service_and_excluded_images_show_in_the_traits() {
         let rules = Rules { excluded_image_types: vec!["ami".to_owned()], owner_trait: false, ..rules() };
-        let traits = wanted(&node(), &rules, true).unwrap().traits;
+        let traits = wanted(&node(), Holder::Nobody, &rules, true).unwrap().traits;
         assert!(traits.contains("COMPUTE_STATUS_DISABLED"));
         assert!(!traits.contains("COMPUTE_IMAGE_TYPE_AMI"));
         assert!(!traits.contains("OWNER_NOVA"));
@@ -279,7 +308,7 @@ mod tests {
     fn a_node_without_resource_class_is_not_reported_and_the_remedy_is_named() {
         let mut node = node();
         node.resource_class = None;
-        assert!(wanted(&node, &rules(), false).unwrap_err().contains("--resource-class"));
+        assert!(wanted(&node, Holder::Nobody, &rules(), false).unwrap_err().contains("--resource-class"));
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! What others tell us of our instances: Neutron of their ports, Ironic of their power.
 
-use driver::InstanceId;
+use driver::{InstanceId, Run, Unfollowed};
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
 use crate::operations::{self, caller};
-use crate::ports::Result;
-
-/// The event that users see of a power change that nobody asked the control plane for.
-const POWER_EVENT: &str = "compute_power_update";
+use crate::ports::{Action, Result};
 
 impl Manager {
     /// A port of an instance changed: its addresses are read again.
@@ -41,9 +39,10 @@ impl Manager {
         let has = |instance: &Instance| instance.network.0.iter().any(|vif| vif.id == port.to_string());
         let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
         // A locked node may take minutes: nobody else waits for it.
+        let (caller, never) = (caller(context), CancellationToken::new());
+        let run = Run { caller: &caller, instance: id, cancel: &never, progress: &Unfollowed };
         if let Some(node) = instance.node
-            && let Err(error) =
-                self.shared().ports.driver.detach_vifs(&caller(context), id, node, &[port]).await
+            && let Err(error) = self.shared().ports.driver.detach_vifs(run, node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
@@ -58,13 +57,13 @@ impl Manager {
     /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         let instances = &self.shared().ports.instances;
-        if let Err(error) = instances.start_event(context, id, POWER_EVENT, false).await {
+        if let Err(error) = instances.start_event(context, id, Action::PowerUpdate, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
-        if let Err(error) = instances.finish_event(context, id, POWER_EVENT, failure).await {
+        if let Err(error) = instances.finish_event(context, id, Action::PowerUpdate, failure).await {
             tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
         }
     }

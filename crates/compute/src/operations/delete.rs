@@ -4,6 +4,7 @@
 
 use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 
 use super::{Operation, Retry, Start, Try, caller};
 use crate::ending::{Change, Ending};
@@ -52,16 +53,16 @@ impl Operation for Delete {
         match self.delete().await {
             Ok(()) => {
                 tracing::info!(seconds = self.this.tracker.running().as_secs_f64(), "server deleted");
-                Ok(Ending::success(Self::KIND.event()))
+                Ok(Ending::success())
             }
             Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
-                Ok(Ending::success(Self::KIND.event()))
+                Ok(Ending::success())
             }
             Err(Failure::Away(why)) => Err(Retry { start: self.resumed(), why }),
             Err(Failure::Failed(text)) => {
                 tracing::warn!(reason = %text, "the delete failed; the server is in error and can be deleted again");
-                Ok(Ending::failure(Self::KIND.event(), text.clone(), text, Change::Error))
+                Ok(Ending::failure(text.clone(), text, Change::Error))
             }
         }
     }
@@ -153,7 +154,8 @@ impl Delete {
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.this.shared.ports.clone();
         self.this.tracker.phase("taking the machine down");
-        let torn_down = ports.driver.tear_down(&caller(context), self.instance.id, self.instance.node).await;
+        let (caller, never) = (caller(context), CancellationToken::new());
+        let torn_down = ports.driver.tear_down(self.this.run(&caller, &never), self.instance.node).await;
         self.this.tracker.phase("giving the ports back");
         let brought = self.this.shared.registry.brought_ports(self.instance.id);
         let networks = ports.networks.deallocate(context, &self.instance, &brought).await;
@@ -161,7 +163,7 @@ impl Delete {
             if user_message::is_away(&error) {
                 Failure::Away(error.to_string())
             } else {
-                Failure::Failed(user_message::of_driver(error))
+                Failure::Failed(user_message::of_driver(&error))
             }
         })?;
         networks?;

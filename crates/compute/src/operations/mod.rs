@@ -21,9 +21,16 @@ mod delete;
 mod run;
 mod shared;
 
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use driver::{Progress, Run};
 use openstack::Caller;
 use openstack::ironic::PowerState;
 use oslo::context::RequestContext;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::ending::Ending;
 use crate::instance::{Instance, Power};
@@ -81,14 +88,14 @@ pub(crate) struct Retry {
 /// One try of an operation: everything that it needs beside its request.
 #[derive(Clone)]
 pub(crate) struct Try {
-    pub shared: std::sync::Arc<Shared>,
+    pub shared: Arc<Shared>,
     pub key: OperationKey,
     pub context: RequestContext,
     pub record: Record,
     pub tracker: Tracker,
     pub start: Start,
     /// Cancelled when the instance is not wanted any more.
-    pub cancel: tokio_util::sync::CancellationToken,
+    pub cancel: CancellationToken,
 }
 
 impl Try {
@@ -97,6 +104,11 @@ impl Try {
         if let Err(error) = self.record.write(|entry| start.enter(entry)).await {
             tracing::error!(%error, "the journal cannot be written; a restart would go on with what it has");
         }
+    }
+
+    /// What an operation of the driver's runs within; `cancel` ends its waits.
+    pub fn run<'a>(&'a self, caller: &'a Caller, cancel: &'a CancellationToken) -> Run<'a> {
+        Run { caller, instance: self.key.instance, cancel, progress: self }
     }
 
     /// Whether it may have begun before.
@@ -119,6 +131,21 @@ pub(crate) trait Operation: Send {
 
     /// The instance as the operation has it.
     fn instance(&mut self) -> &mut Instance;
+}
+
+#[async_trait]
+impl Progress for Try {
+    fn waits(&self, because: Option<&str>) {
+        self.tracker.because(because);
+    }
+
+    fn saved(&self, plan: &str) -> Option<Value> {
+        self.record.saved(plan)
+    }
+
+    async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
+        self.record.save(plan, memory).await
+    }
 }
 
 /// Whom a call to Ironic is made for: the service itself, in the name of the request.

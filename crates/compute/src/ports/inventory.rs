@@ -99,9 +99,9 @@ pub trait Placement: Send + Sync {
         exists: bool,
     ) -> Result<KnownProvider>;
 
-    /// Removes the provider of a node that is gone, with the allocations of `instances` on it. One that is still in
-    /// use by others stays, and that is no error.
-    async fn remove(&self, node: NodeId, instances: &[InstanceId]) -> Result<()>;
+    /// Removes the provider of a node that is gone. `false`: it is in use, by allocations or by other providers under it, and
+    /// stays.
+    async fn remove(&self, node: NodeId) -> Result<bool>;
 
     /// The nodes that an instance holds.
     async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>>;

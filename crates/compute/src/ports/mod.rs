@@ -1,21 +1,25 @@
-//! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control plane)
-//! implements them; none of them knows which.
+//! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control
+//! plane) implements them; none of them knows which.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod events;
 mod instances;
 mod inventory;
 mod networks;
+mod refusal;
 mod requests;
 mod vendor_data;
 mod volumes;
 
 pub use events::{Announcer, Event, Phase};
-pub use instances::{Fault, Instances};
+pub use instances::{Action, Fault, Instances};
 pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
+pub use refusal::Refusal;
 pub use requests::Requests;
 pub use vendor_data::{VendorData, VendorDataSource};
-pub use volumes::Volumes;
+pub use volumes::{Connector, Volumes};
 
 use driver::InstanceId;
 
@@ -31,14 +35,14 @@ pub enum Error {
     /// The instance is in another task than the step expects: the work ends.
     #[error("{0}")]
     UnexpectedTask(String),
-    /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …). `class` is the
-    /// name under which the control plane knows the failure.
+    /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …).
     #[error("{message}")]
-    Refused { class: String, message: String },
+    Refused { why: Refusal, message: String },
     /// The record belongs to another service now: forget it.
     #[error("{0}")]
     Taken(String),
-    /// The service behind the port failed or could not be reached, after the retries of its client. It may answer later.
+    /// The service behind the port failed or could not be reached, after the retries of its client. It may
+    /// answer later.
     #[error("{0}")]
     Unavailable(String),
     /// The service behind the port answered in a way that will not change by asking again.

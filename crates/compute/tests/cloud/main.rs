@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
 
 mod claims;
+mod conformance;
 mod endings;
+mod hidden;
 mod operations;
 mod reporting;
 mod restart;

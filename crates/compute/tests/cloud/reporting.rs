@@ -15,7 +15,7 @@ use crate::world::{HOST, Process, Trouble, World};
 pub struct Watched {
     pub world: Arc<World>,
     pub nodes: Vec<NodeId>,
-    reporter: Reporter,
+    pub reporter: Reporter,
     _state: tempfile::TempDir,
 }
 
@@ -37,6 +37,15 @@ impl Watched {
         self.world.sim.clear_requests();
         let outcome = self.reporter.look(&RequestContext::admin()).await.unwrap();
         (outcome.written, outcome.failed, outcome.removed)
+    }
+
+    /// So many looks, one after the other.
+    pub async fn looks(&self, count: usize) -> Vec<(usize, usize, usize)> {
+        let mut outcomes = Vec::new();
+        for _ in 0..count {
+            outcomes.push(self.look().await);
+        }
+        outcomes
     }
 
     /// The calls of the last look, to the control plane and to Ironic.
@@ -90,7 +99,7 @@ async fn a_node_that_went_away_leaves_nothing_and_one_that_returns_is_reported_a
     let watched = Watched::new(3).await;
     let (sim, node) = (&watched.world.sim, watched.nodes[0]);
     sim.remove(node.0);
-    assert_eq!(watched.look().await, (0, 0, 1));
+    assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
     assert!(!watched.world.tables().providers.contains_key(&node));
     let returned = NodeId(sim.enroll(1)[0]);
@@ -104,8 +113,7 @@ async fn a_removal_that_failed_halfway_is_ended_in_the_next_look() {
     let node = watched.nodes[0];
     watched.world.sim.remove(node.0);
     watched.world.trouble("destroy_record", Trouble::Unavailable);
-    assert_eq!(watched.look().await, (0, 1, 0));
-    assert_eq!(watched.look().await, (0, 0, 1));
+    assert_eq!(watched.looks(4).await, [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
 }
 
@@ -132,11 +140,55 @@ async fn records_that_a_peer_took_are_taken_back_when_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_node_that_carries_somebody_elses_server_is_left_alone() {
+async fn a_node_that_somebody_else_has_cannot_be_booked_until_it_is_free_again() {
+    let watched = Watched::new(3).await;
+    let node = watched.nodes[0];
+    let before = watched.world.tables().records[&node].clone();
+    watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(node), 1);
+    assert_eq!(watched.world.tables().records[&node], before, "whoever has it writes it");
+    assert_eq!(watched.looks(5).await, [(0, 0, 0); 5]);
+    watched.world.sim.update(node.0, |node| node.instance_uuid = None);
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(node), 0);
+}
+
+#[tokio::test]
+async fn a_node_that_an_allocation_of_ironics_has_cannot_be_booked() {
+    let watched = Watched::new(2).await;
+    let node = watched.nodes[0];
+    let allocate = |allocation: Option<Uuid>| {
+        watched.world.sim.update(node.0, |node| {
+            node.other.insert("allocation_uuid".to_owned(), serde_json::json!(allocation));
+        });
+    };
+    allocate(Some(Uuid::from_u128(8)));
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(node), 1);
+    allocate(None);
+    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.reserved(node), 0);
+}
+
+#[tokio::test]
+async fn a_node_with_a_server_of_another_service_that_has_its_record_is_left_alone() {
+    let watched = Watched::new(2).await;
+    let node = watched.nodes[0];
+    watched.world.tables().peers.push("peer".to_owned());
+    watched.world.tables().records.get_mut(&node).unwrap().host = Some("peer".to_owned());
+    watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
+    let provider = watched.world.tables().providers[&node].clone();
+    watched.looks(3).await;
+    assert_eq!(watched.world.tables().providers[&node], provider);
+    assert_eq!(watched.host(node).as_deref(), Some("peer"));
+}
+
+#[tokio::test]
+async fn a_freed_node_that_somebody_else_took_at_once_is_reported_as_theirs() {
     let watched = Watched::new(2).await;
     let node = watched.nodes[0];
     watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
-    assert_eq!(watched.look().await, (0, 0, 0));
-    assert_eq!(watched.reserved(node), 0, "whoever has it writes it");
-    assert!(watched.world.tables().records.contains_key(&node));
+    watched.reporter.look_at(&RequestContext::admin(), node, None).await.unwrap();
+    assert_eq!(watched.reserved(node), 1);
 }

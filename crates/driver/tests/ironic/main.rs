@@ -4,7 +4,9 @@
 
 mod deploying;
 mod full;
+mod hidden;
 mod killed;
+mod power;
 mod properties;
 mod support;
 mod tearing_down;

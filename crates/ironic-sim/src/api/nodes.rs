@@ -65,11 +65,12 @@ pub(super) fn list(cx: &Context<'_>, detail: bool) -> Answer {
     let wanted = Filter::read(cx)?;
     let show = |r: &Record| document::node(&r.node, fields, req.minor, cx.base());
     if let Some(instance) = wanted.instance {
-        let found = cx.world.by_instance(instance).filter(|r| wanted.matches(&r.node));
+        let found = cx.world.by_instance(instance).filter(|r| !r.node.hidden && wanted.matches(&r.node));
         let nodes: Vec<Value> = found.map(show).into_iter().collect();
         return Ok(Reply::json(json!({ "nodes": nodes })));
     }
-    let page: Vec<&Record> = cx.world.after(marker).filter(|r| wanted.matches(&r.node)).take(limit).collect();
+    let shown = cx.world.after(marker).filter(|r| !r.node.hidden && wanted.matches(&r.node));
+    let page: Vec<&Record> = shown.take(limit).collect();
     let mut body = json!({"nodes": page.iter().map(|r| show(r)).collect::<Vec<_>>()});
     if let (Some(last), true) = (page.last(), page.len() == limit) {
         body["next"] = json!(next_link(cx, asked.as_deref(), limit, last.node.uuid));
@@ -77,8 +78,8 @@ pub(super) fn list(cx: &Context<'_>, detail: bool) -> Answer {
     Ok(Reply::json(body))
 }
 
-/// The link to the next page. As in Ironic, the filters by state, group, shard and class are NOT in it: who follows it
-/// gets every node (`_get_nodes_collection` hands only these parameters on).
+/// The link to the next page. As in Ironic, the filters by state, group, shard and class are NOT in it: who
+/// follows it gets every node (`_get_nodes_collection` hands only these parameters on).
 fn next_link(cx: &Context<'_>, fields: Option<&[&str]>, limit: usize, marker: Uuid) -> String {
     let mut query = vec!["sort_key=id".to_owned(), "sort_dir=asc".to_owned()];
     let flags = ["associated", "maintenance", "retired"].into_iter();

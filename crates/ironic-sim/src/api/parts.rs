@@ -1,4 +1,5 @@
-//! What ports, port groups, connectors and targets have in common: lists of small documents that belong to nodes.
+//! What ports, port groups, connectors and targets have in common: lists of small documents that belong to
+//! nodes.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -39,7 +40,8 @@ impl<T> Kind<T> {
         let limit = cx.req.limit(cx.world.config.max_limit)?;
         let one = node.and_then(|id| cx.world.get(id));
         let all = cx.world.after(None).filter(|_| node.is_none());
-        let mut docs = one.into_iter().chain(all).flat_map(|record| {
+        let shown = one.into_iter().chain(all).filter(|record| !record.node.hidden);
+        let mut docs = shown.flat_map(|record| {
             let kept = (self.of)(&record.node).iter().filter(|part| keep(part));
             kept.map(|part| (self.document)(cx, &record.node, part))
         });
@@ -74,7 +76,7 @@ impl<T> Kind<T> {
 
     /// The node that has the part with this id.
     pub fn owner<'a>(&self, cx: &'a Context<'_>, ident: &str) -> Result<&'a Node, Refusal> {
-        let record = ident.parse().ok().and_then(|id| cx.world.by_part(id));
+        let record = ident.parse().ok().and_then(|id| cx.world.by_part(id)).filter(|r| !r.node.hidden);
         record.map(|r| &r.node).ok_or_else(|| Refusal::new(404, (self.not_found)(ident)))
     }
 }
@@ -97,7 +99,7 @@ pub(super) fn node_of_new(cx: &Context<'_>, parent: Option<Uuid>) -> Result<Uuid
         return Ok(id);
     }
     let ident = cx.req.text("node_uuid").unwrap_or_default();
-    match cx.world.find(&ident) {
+    match cx.world.find(&ident).filter(|record| !record.node.hidden) {
         Some(record) => Ok(record.node.uuid),
         None => {
             Err(Refusal::invalid(format!("Expected a valid value for node_uuid but received \"{ident}\".")))

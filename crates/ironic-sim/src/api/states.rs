@@ -29,7 +29,8 @@ pub(super) fn show(cx: &Context<'_>, id: Uuid) -> Answer {
     Ok(Reply::json(doc))
 }
 
-/// `PUT …/provision`. The order of the checks is Ironic's: `NodeStatesController.provision`, then the conductor's.
+/// `PUT …/provision`. The order of the checks is Ironic's: `NodeStatesController.provision`, then the
+/// conductor's.
 pub(super) fn provision(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
     let target = cx.req.text("target").unwrap_or_default();
     let node = &cx.record(id)?.node;
@@ -159,6 +160,10 @@ pub(super) fn power(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
         record.node.last_error = None;
         record.node.reservation = Some(crate::world::CONDUCTOR.to_owned());
         record.node.power_actions += 1;
+        // A stamp, not a time: it is compared, never read.
+        let stamp = json!(format!("power action {}", record.node.power_actions));
+        let info = record.node.other.entry("driver_internal_info").or_insert_with(|| json!({}));
+        info["last_power_state_change"] = stamp;
     })?;
     engine::drive_power(cx.engine, id, cx.world.config.power_duration);
     Ok(Reply::accepted(Some(format!("v1/nodes/{ident}/states"))))

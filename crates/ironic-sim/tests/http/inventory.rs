@@ -45,6 +45,27 @@ async fn a_listed_node_looks_like_a_real_one() {
 }
 
 #[tokio::test]
+async fn what_policy_hides_is_in_no_list_and_not_found() {
+    let sim = Sim::builder().start().await;
+    let ids = sim.enroll(2);
+    sim.update(ids[0], |n| n.instance_uuid = Some(uuid::Uuid::from_u128(1)));
+    let client = Client::of(&sim);
+    sim.hide(true);
+    let instance = format!("/nodes?instance_uuid={}", uuid::Uuid::from_u128(1));
+    for path in ["/nodes".to_owned(), instance, "/ports".to_owned(), format!("/ports?node={}", ids[0])] {
+        let (_, body) = client.ask("GET", &path, Value::Null).await;
+        let items = body.get("nodes").or(body.get("ports")).unwrap();
+        assert_eq!(items, &json!([]), "{path}");
+    }
+    let provision = format!("/nodes/{}/states/provision", ids[0]);
+    for (method, path) in [("GET", format!("/nodes/{}", ids[0])), ("PUT", provision)] {
+        assert_eq!(client.ask(method, &path, json!({"target": "deleted"})).await.0, 404, "{path}");
+    }
+    sim.hide(false);
+    assert_eq!(client.get("/nodes").await["nodes"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn lists_are_filtered() {
     let sim = Sim::builder().start().await;
     let ids = sim.enroll(4);

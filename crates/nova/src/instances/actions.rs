@@ -1,6 +1,6 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
-use compute::ports::{self, Fault};
+use compute::ports::{self, Action, Fault, Refusal};
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -14,7 +14,23 @@ use crate::conductor::{Conductor, Error, Pause, Repeat};
 /// What `instance_faults.message` and `instance_actions_events.details` hold.
 const MESSAGE_BYTES: usize = 255;
 
-/// Stores a fault. An instance that is gone has none.
+/// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`):
+/// that of the method in stock, which for a build begins with an underscore of its own.
+pub fn event(action: Action) -> &'static str {
+    match action {
+        Action::Create => "compute__do_build_and_run_instance",
+        Action::Delete => "compute_terminate_instance",
+        Action::PowerUpdate => "compute_power_update",
+    }
+}
+
+/// The name of the event of any method.
+pub fn of_method(method: &str) -> String {
+    format!("compute_{method}")
+}
+
+/// Stores a fault. An instance that is gone has none: once it is purged, a fault breaks the foreign key of
+/// its table.
 pub async fn record_fault(
     conductor: &Conductor,
     context: &RequestContext,
@@ -24,8 +40,9 @@ pub async fn record_fault(
 ) -> ports::Result<()> {
     let primitive = fault_object(host, id, fault);
     match conductor.act(context, primitive, "create", json!({}), Repeat::Freely).await {
-        Err(error) if !error.is("InstanceNotFound") => Err(error.about(id)),
-        _ => Ok(()),
+        Err(error) if error.is("InstanceNotFound") || error.is("DBReferenceError") => Ok(()),
+        Err(error) => Err(error.about(id)),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -41,7 +58,8 @@ fn fault_object(host: &str, id: InstanceId, fault: &Fault) -> Object {
 
 /// Begins an event of the action that the context's request id names.
 ///
-/// `look`: it may have begun already, before a restart or in a call that was never answered; then it is not begun again.
+/// `look`: it may have begun already, before a restart or in a call that was never answered; then it is not
+/// begun again.
 pub async fn start_event(
     conductor: &Conductor,
     context: &RequestContext,
@@ -128,7 +146,7 @@ pub async fn finish_event(
 /// The action that the event belongs to is not there: the request did not come from this control plane.
 fn action_error(error: Error, id: InstanceId) -> ports::Error {
     if error.is("InstanceActionNotFound") {
-        return ports::Error::Refused { class: "InstanceActionNotFound".into(), message: error.to_string() };
+        return ports::Error::Refused { why: Refusal::UnknownAction, message: error.to_string() };
     }
     error.about(id)
 }

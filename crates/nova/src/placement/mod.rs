@@ -218,19 +218,12 @@ impl ports::Placement for Placement {
         }
     }
 
-    async fn remove(&self, node: NodeId, instances: &[InstanceId]) -> ports::Result<()> {
-        let caller = Caller::default();
-        for instance in instances {
-            let deleted = self.0.client.delete_allocations(&caller, instance.0).await;
-            deleted.map_err(|error| {
-                unavailable(&format!("the allocation of {instance} cannot be deleted"), &error)
-            })?;
-        }
-        match self.0.client.delete_provider(&caller, node.0).await {
-            Ok(_) => Ok(()),
+    async fn remove(&self, node: NodeId) -> ports::Result<bool> {
+        match self.0.client.delete_provider(&Caller::default(), node.0).await {
+            Ok(_) => Ok(true),
             Err(error) if error.is_conflict() => {
                 tracing::warn!(%node, %error, "the provider of a node that is gone is in use and stays");
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(unavailable(&format!("the provider of node {node} cannot be deleted"), &error)),
         }

@@ -307,20 +307,22 @@ async fn a_thousand_reports_at_once_ensure_a_class_and_its_traits_once() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_gone_takes_its_own_allocations_along_and_leaves_those_of_others() {
+async fn a_provider_goes_with_its_node_and_stays_while_an_instance_holds_it() {
     let (placement, world) = lab().await;
     placement.report(&wanted(false), None, false).await.unwrap();
-    let (own, other) = (InstanceId(Uuid::from_u128(8)), InstanceId(Uuid::from_u128(9)));
-    for instance in [own, other] {
-        world.lock().unwrap().allocations.insert(instance.to_string(), NODE.to_string());
-    }
-    assert_eq!(placement.held_by(own).await.unwrap(), [NODE]);
-    placement.remove(NODE, &[own]).await.unwrap();
-    assert_eq!(placement.held_by(own).await.unwrap(), []);
+    let instance = InstanceId(Uuid::from_u128(8));
+    world.lock().unwrap().allocations.insert(instance.to_string(), NODE.to_string());
+    assert!(!placement.remove(NODE).await.unwrap());
+    assert_eq!(
+        placement.held_by(instance).await.unwrap(),
+        [NODE],
+        "an allocation is never removed with a node"
+    );
     assert_eq!(placement.heads().await.unwrap().len(), 1);
-    placement.remove(NODE, &[own, other]).await.unwrap();
+    world.lock().unwrap().allocations.clear();
+    assert!(placement.remove(NODE).await.unwrap());
     assert_eq!(placement.heads().await.unwrap().len(), 0);
-    placement.remove(NODE, &[]).await.unwrap();
+    assert!(placement.remove(NODE).await.unwrap(), "it is gone already");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::ports::{self, Action, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
 use compute::request::{BuildRequest, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -15,7 +15,7 @@ use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Undo, Worker};
+use super::{Records, Undo, Worker};
 
 /// The calls.
 #[derive(Clone, Default)]
@@ -59,10 +59,6 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
-    async fn ids_on_this_host(&self, _: &RequestContext) -> ports::Result<Vec<InstanceId>> {
-        Ok(Vec::new())
-    }
-
     async fn update(
         &self,
         _: &RequestContext,
@@ -100,10 +96,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         _: bool,
     ) -> ports::Result<()> {
-        self.log.note(format!("start {event}"));
+        self.log.note(format!("start {action:?}"));
         Ok(())
     }
 
@@ -111,22 +107,33 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        self.log.note(format!("finish {event} {}", if failure.is_some() { "Error" } else { "Success" }));
-        Ok(())
-    }
-
-    async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> ports::Result<()> {
-        Ok(())
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> ports::Result<()> {
+        self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 
     async fn reschedule(&self, _: &BuildRequest, _: &str, _: &str) -> ports::Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Records for Fake {
+    async fn start_method(&self, _: &RequestContext, _: InstanceId, method: &str) -> ports::Result<()> {
+        self.log.note(format!("start {method}"));
+        Ok(())
+    }
+
+    async fn finish_method(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        self.log.note(format!("finish {method} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 }
@@ -150,8 +157,8 @@ impl Placement for Fake {
         Err(ports::Error::Unavailable("not asked for here".into()))
     }
 
-    async fn remove(&self, _: NodeId, _: &[InstanceId]) -> ports::Result<()> {
-        Ok(())
+    async fn remove(&self, _: NodeId) -> ports::Result<bool> {
+        Ok(true)
     }
 
     async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {

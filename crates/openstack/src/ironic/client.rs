@@ -1,7 +1,10 @@
 //! Ironic's calls.
 //!
-//! All are made in the newest version that both sides know; a call that needs more than the service offers fails with
-//! `Unsupported` before anything is sent. Answers of state changes (202) say only that the change has begun.
+//! All are made in the newest version that both sides know; a call that needs more than the service offers
+//! fails with `Unsupported` before anything is sent. Answers of state changes (202) say only that the change
+//! has begun.
+
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
@@ -54,6 +57,8 @@ struct Provision<'a> {
 #[derive(Serialize)]
 struct Power {
     target: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -99,6 +104,9 @@ fn nodes_request(query: &NodeQuery) -> Request {
     if query.conductor_group.is_some() {
         request = request.at_least(1, 46);
     }
+    if query.fields.contains(&"allocation_uuid") {
+        request = request.at_least(1, 52);
+    }
     if query.shard.is_some() {
         request = request.at_least(1, 82);
     }
@@ -117,7 +125,8 @@ impl Client {
         Self { adapter }
     }
 
-    /// All nodes that match, page after page. A node that is created or deleted meanwhile may be missing or doubled.
+    /// All nodes that match, page after page. A node that is created or deleted meanwhile may be missing or
+    /// doubled.
     pub async fn nodes(&self, caller: &Caller, query: &NodeQuery) -> Result<Vec<Node>, Error> {
         self.list(caller, &nodes_request(query), |node: &Node| node.uuid.0).await
     }
@@ -139,7 +148,8 @@ impl Client {
         Ok(page.items.into_iter().next())
     }
 
-    /// Changes a node's record and returns it whole. 409: locked by a conductor; or another node has the `instance_uuid`.
+    /// Changes a node's record and returns it whole. 409: locked by a conductor; or another node has the
+    /// `instance_uuid`.
     pub async fn patch_node(&self, caller: &Caller, node: NodeId, patch: &[Patch]) -> Result<Node, Error> {
         let request = Request::patch(&["nodes", &node.to_string()]).at_least(1, 1).json(&patch)?;
         self.adapter.json(caller, request).await
@@ -147,8 +157,8 @@ impl Client {
 
     /// Begins a change of the provision state. 400: not possible from the state it is in; 409: locked.
     ///
-    /// `configdrive` is the gzipped image in base64; it goes with `Active` and, from 1.35, `Rebuild`. `rescue_password`
-    /// goes with `Rescue` (1.38).
+    /// `configdrive` is the gzipped image in base64; it goes with `Active` and, from 1.35, `Rebuild`.
+    /// `rescue_password` goes with `Rescue` (1.38).
     pub async fn set_provision_state(
         &self,
         caller: &Caller,
@@ -172,18 +182,20 @@ impl Client {
     }
 
     /// Begins a change of the power state. 400: the hardware type cannot do the soft ones; 409: locked.
+    ///
+    /// `timeout` is how long Ironic gives the change, in whole seconds and at least one; its own default otherwise.
     pub async fn set_power_state(
         &self,
         caller: &Caller,
         node: NodeId,
         target: PowerTarget,
+        timeout: Option<Duration>,
     ) -> Result<(), Error> {
         let request = put(&["nodes", &node.to_string(), "states", "power"]);
-        let request = match target {
-            PowerTarget::SoftOff | PowerTarget::SoftReboot => request.at_least(1, 27),
-            _ => request,
-        };
-        self.adapter.empty(caller, request.json(&Power { target: target.as_str() })?).await
+        let is_soft = matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot);
+        let request = if is_soft || timeout.is_some() { request.at_least(1, 27) } else { request };
+        let timeout = timeout.map(|timeout| timeout.as_secs().max(1));
+        self.adapter.empty(caller, request.json(&Power { target: target.as_str(), timeout })?).await
     }
 
     /// Whether the node's interfaces are usable.

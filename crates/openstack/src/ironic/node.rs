@@ -1,6 +1,7 @@
 //! Ironic's node, with the fields that we use, how to list nodes and how to change one.
 //!
-//! Every field but the id has a default, because `?fields=` leaves out what was not asked for and null is as good as absent.
+//! Every field but the id has a default, because `?fields=` leaves out what was not asked for and null is as
+//! good as absent.
 
 use std::{fmt, str::FromStr};
 
@@ -44,7 +45,8 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), for `?fields=`.
+/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), and which allocation of Ironic's has it (API 1.52),
+/// for `?fields=`.
 pub const NODE_FIELDS: &[&str] = &[
     "uuid",
     "power_state",
@@ -55,6 +57,7 @@ pub const NODE_FIELDS: &[&str] = &[
     "maintenance",
     "properties",
     "instance_uuid",
+    "allocation_uuid",
     "traits",
     "resource_class",
 ];
@@ -70,6 +73,9 @@ pub struct Node {
     /// The instance it is reserved for or carries.
     #[serde(default)]
     pub instance_uuid: Option<Uuid>,
+    /// The allocation of Ironic's own API that has it (API 1.52).
+    #[serde(default)]
+    pub allocation_uuid: Option<Uuid>,
     /// Where it stands.
     #[serde(default)]
     pub provision_state: ProvisionState,
@@ -145,6 +151,7 @@ impl Node {
             uuid,
             name: None,
             instance_uuid: None,
+            allocation_uuid: None,
             provision_state: ProvisionState::NoState,
             target_provision_state: ProvisionState::NoState,
             power_state: PowerState::NoState,
@@ -186,7 +193,8 @@ pub struct NodeQuery {
     pub instance_uuid: Option<Uuid>,
     /// Only nodes with (true) or without (false) an instance.
     pub associated: Option<bool>,
-    /// Page size; 1000 where `None`, which is also the most that Ironic grants by default (`[api] max_limit`).
+    /// Page size; 1000 where `None`, which is also the most that Ironic grants by default (`[api]
+    /// max_limit`).
     pub limit: Option<u32>,
 }
 

@@ -38,10 +38,14 @@ impl Reporter {
         inner.disabled.store(disabled, Ordering::Relaxed);
 
         let listed: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
-        self.keep_ours(&mut nodes, &instances, &members);
+        let mut held = self.keep_ours(&mut nodes, &instances, &members);
         let ours: HashSet<NodeId> = nodes.iter().map(|node| node.uuid).collect();
         inner.absent.warn(&inner.options.providers, |node| ours.contains(&node));
         self.audit(context, &ours, members, &mut audits).await?;
+        // Who has the others' records writes their providers, too.
+        let own = self.picture().own();
+        held.retain(|node| own.contains(&node.uuid));
+        self.tell_what_is_ours();
         let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
         let usage = usage_by_node(&instances);
         let free = claims::free(&nodes);
@@ -51,9 +55,18 @@ impl Reporter {
             outcome.written += written;
             outcome.failed += failed;
         }
-        self.remove_gone(context, &listed, &ours, &instances, &mut outcome).await;
+        for node in &held {
+            let _only_writer = inner.busy.lock(node.uuid).await;
+            match self.write_held(node, began).await {
+                Ok(wrote) => outcome.written += usize::from(wrote),
+                Err(_) => outcome.failed += 1,
+            }
+        }
+        let tracked = ours.iter().copied().chain(held.iter().map(|node| node.uuid)).collect();
+        self.remove_gone(context, &listed, &tracked, &instances, &mut outcome).await;
         self.audit_claims(context, free, &mut audits).await;
         self.picture().keep_only(|node| ours.contains(&node));
+        self.tell_what_is_ours();
         self.show_states();
         if outcome.written + outcome.removed > 0 {
             inner.changed.notify_one();
@@ -62,7 +75,7 @@ impl Reporter {
     }
 
     /// Reports one node of ours as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
-    /// A node that is not ours, or is another instance's by now, is left to whoever has it.
+    /// A node that is not ours is left to whoever has it; of one that is another instance's by now only the provider is written.
     pub async fn look_at(
         &self,
         context: &RequestContext,
@@ -75,14 +88,21 @@ impl Reporter {
         }
         let began = Instant::now();
         let found = match self.0.driver.node(&Caller::default(), node).await {
-            // The next look removes what is left of it.
-            Err(error) if error.is_not_found() => return Ok(()),
+            // The next looks remove what is left of it.
+            Err(error) if error.is_not_found() => {
+                let is_gone = self.0.driver.is_gone(&Caller::default(), node).await?;
+                return if is_gone { Ok(()) } else { Err(Error::Hidden(node)) };
+            }
             found => found?,
         };
-        if found.instance_uuid.is_some_and(|uuid| occupant.is_none_or(|occupant| occupant.id.0 != uuid)) {
-            return Ok(());
-        }
-        if self.write(context, &found, &Usage::of(occupant), began).await? {
+        let is_held =
+            found.instance_uuid.is_some_and(|uuid| occupant.is_none_or(|occupant| occupant.id.0 != uuid));
+        let wrote = if is_held {
+            self.write_held(&found, began).await?
+        } else {
+            self.write(context, &found, &Usage::of(occupant), began).await?
+        };
+        if wrote {
             self.0.changed.notify_one();
         }
         Ok(())
@@ -137,15 +157,27 @@ impl Reporter {
         self.0.disabled.store(disabled, Ordering::Relaxed);
     }
 
-    /// Keeps the nodes that are ours: those of our instances, and the free ones that the ring gives us.
-    fn keep_ours(&self, nodes: &mut Vec<Node>, instances: &[Instance], members: &BTreeSet<String>) {
+    /// Keeps the nodes that are ours: those of our instances, and the free ones that the ring gives us. Answers those that somebody
+    /// else has.
+    fn keep_ours(
+        &self,
+        nodes: &mut Vec<Node>,
+        instances: &[Instance],
+        members: &BTreeSet<String>,
+    ) -> Vec<Node> {
         let own: HashSet<uuid::Uuid> = instances.iter().map(|instance| instance.id.0).collect();
         let host = self.0.options.host.to_lowercase();
         let ring = Ring::new(members);
-        nodes.retain(|node| match node.instance_uuid {
-            Some(instance) => own.contains(&instance),
-            None => ring.host(node.uuid) == Some(host.as_str()),
-        });
+        let mut held = Vec::new();
+        for node in std::mem::take(nodes) {
+            match node.instance_uuid {
+                Some(instance) if own.contains(&instance) => nodes.push(node),
+                Some(_) => held.push(node),
+                None if ring.host(node.uuid) == Some(host.as_str()) => nodes.push(node),
+                None => {}
+            }
+        }
+        held
     }
 
     /// Holds what is known against the control plane's own lists, when it is time; adopts records of nodes that are
@@ -171,7 +203,8 @@ impl Reporter {
         if audits.providers_are_due(interval) {
             match self.0.placement.heads().await {
                 Ok(mut heads) => {
-                    heads.retain(|node, _| ours.contains(node));
+                    let own = self.picture().own();
+                    heads.retain(|node, _| ours.contains(node) || own.contains(node));
                     let forgotten = self.picture().compare(&heads);
                     tracing::debug!(
                         providers = heads.len(),

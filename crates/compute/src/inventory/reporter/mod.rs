@@ -1,11 +1,13 @@
 //! Keeps the picture true: when it is looked at, and who may ask for it.
 //!
-//! `look` reads and compares, `write` sends the differences, `audits` says when what is known is held against the control
-//! plane's own lists, `claims` finds free nodes that allocations of deleted servers keep from everybody.
+//! `look` reads and compares, `write` sends the differences, `removal` removes what is proven gone, `audits` says when what is
+//! known is held against the control plane's own lists, `claims` finds free nodes that allocations of deleted servers keep from
+//! everybody.
 
 mod audits;
 mod claims;
 mod look;
+mod removal;
 mod write;
 
 use std::collections::HashSet;
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::audits::Audits;
+use self::removal::Alarms;
 use super::Rules;
 use super::known::KnownFile;
 use super::picture::Picture;
@@ -64,6 +67,9 @@ pub struct Scope {
     /// `[compute] resource_provider_association_refresh`: how often what is known is held against Placement's own list.
     /// `None`: only at the start.
     pub audit_interval: Option<Duration>,
+    /// `[bessemer] max_node_removals`: how many nodes may be missing from one list of Ironic's that is believed. `None`: a tenth of
+    /// those that are ours, or three if that is more, and never more than half.
+    pub max_node_removals: Option<usize>,
 }
 
 /// The keeper of the picture; a cheap handle.
@@ -83,6 +89,7 @@ struct Inner {
     disabled: AtomicBool,
     scope: Mutex<Scope>,
     absent: Absent,
+    alarms: Alarms,
     freed: (mpsc::UnboundedSender<NodeId>, Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>),
     /// One look at a time.
     looking: tokio::sync::Mutex<Audits>,
@@ -110,6 +117,9 @@ pub enum Error {
     ControlPlane(#[from] ports::Error),
     #[error("The node could not be reported: {0}")]
     NotWritten(ports::Error),
+    /// A node that is ours is not shown, and not proven gone.
+    #[error("Ironic does not show node {0}")]
+    Hidden(NodeId),
 }
 
 impl Error {
@@ -117,6 +127,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Ironic(error) => error.is_transient(),
+            Self::Hidden(_) => true,
             Self::ControlPlane(error) | Self::NotWritten(error) => {
                 matches!(error, ports::Error::Unavailable(_))
             }
@@ -148,6 +159,7 @@ impl Reporter {
             busy: Locks::default(),
             disabled: false.into(),
             absent: Absent::default(),
+            alarms: Alarms::default(),
             freed: (freed, Mutex::new(Some(nodes))),
             looking: tokio::sync::Mutex::default(),
             changed: Notify::new(),
@@ -195,10 +207,10 @@ impl Reporter {
         let settled = loop {
             match self.0.driver.settled(&Caller::default(), node).await {
                 Ok(settled) => break settled,
-                Err(driver::Error::Remote(error)) if error.is_transient() => {
+                Err(error) => {
+                    tracing::warn!(%node, %error, "a freed node could not be looked at; trying again");
                     tokio::time::sleep(RETRY).await;
                 }
-                Err(_) => break None,
             }
         };
         if settled.is_none() {

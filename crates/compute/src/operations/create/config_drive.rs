@@ -14,7 +14,6 @@ use crate::instance::{BlockDevice, Instance};
 use crate::operations::{Shared, caller};
 use crate::ports;
 use crate::request::InjectedFile;
-use crate::user_message;
 
 /// Makes the config drive when the deployment is about to be asked for.
 pub(super) struct Drive {
@@ -137,7 +136,7 @@ fn of_ironic(error: &openstack::Error) -> NoDrive {
         tracing::warn!(%error, "the node's ports cannot be read for the config drive");
         return NoDrive::Away("the node's ports cannot be read".to_owned());
     }
-    NoDrive::Failed(user_message::of_ironic(error))
+    NoDrive::Failed(driver::user_message(error))
 }
 
 fn of_port(what: &str, error: ports::Error) -> NoDrive {

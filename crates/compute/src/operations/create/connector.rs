@@ -3,11 +3,11 @@
 use driver::Driver;
 use openstack::Caller;
 use openstack::ironic::{Node, ProvisionState, VolumeConnector};
-use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::server;
 use crate::instance::Instance;
+use crate::ports::Connector;
 
 /// Whether a server's volumes may still be attached to its node. Once Ironic deploys, the machine uses them: before a restart
 /// they were attached and handed over.
@@ -21,7 +21,7 @@ pub(super) async fn connector(
     caller: &Caller,
     node: &Node,
     instance: &Instance,
-) -> Result<Value, openstack::Error> {
+) -> Result<Connector, openstack::Error> {
     let connectors = driver.client().volume_connectors(caller, node.uuid).await?;
     let address = match of_kind(&connectors, "ip").next() {
         Some(address) => Some(address.to_owned()),
@@ -59,30 +59,16 @@ fn described(
     connectors: &[VolumeConnector],
     address: Option<String>,
     instance: &Instance,
-) -> Value {
-    let mut connector = Map::new();
-    match address {
-        Some(address) => {
-            connector.insert("ip".to_owned(), json!(address));
-            connector.insert("host".to_owned(), json!(address));
-        }
-        None => {
-            connector.insert("host".to_owned(), json!(instance.hostname));
-        }
+) -> Connector {
+    let names = |kind| of_kind(connectors, kind).map(str::to_owned);
+    Connector {
+        host: address.clone().unwrap_or_else(|| instance.hostname.clone()),
+        ip: address,
+        initiator: names("iqn").next(),
+        wwpns: names("wwpn").collect(),
+        wwnns: names("wwnn").collect(),
+        platform: crate::inventory::architecture(node).map(str::to_owned),
     }
-    if let Some(initiator) = of_kind(connectors, "iqn").next() {
-        connector.insert("initiator".to_owned(), json!(initiator));
-    }
-    for (kind, key) in [("wwpn", "wwpns"), ("wwnn", "wwnns")] {
-        let names: Vec<_> = of_kind(connectors, kind).collect();
-        if !names.is_empty() {
-            connector.insert(key.to_owned(), json!(names));
-        }
-    }
-    connector.insert("platform".to_owned(), json!(crate::inventory::architecture(node)));
-    connector.insert("os_type".to_owned(), json!("baremetal"));
-    connector.insert("multipath".to_owned(), json!(false));
-    Value::Object(connector)
 }
 
 fn of_kind<'a>(connectors: &'a [VolumeConnector], kind: &'a str) -> impl Iterator<Item = &'a str> {
@@ -117,15 +103,20 @@ mod tests {
         let connectors = [connector("iqn", "iqn.a"), connector("wwpn", "1"), connector("wwpn", "2")];
         assert_eq!(
             described(&node(), &connectors, Some("10.0.0.5".to_owned()), &instance()),
-            json!({"ip": "10.0.0.5", "host": "10.0.0.5", "initiator": "iqn.a", "wwpns": ["1", "2"],
-                   "platform": "x86_64", "os_type": "baremetal", "multipath": false})
+            Connector {
+                ip: Some("10.0.0.5".to_owned()),
+                host: "10.0.0.5".to_owned(),
+                initiator: Some("iqn.a".to_owned()),
+                wwpns: vec!["1".to_owned(), "2".to_owned()],
+                wwnns: Vec::new(),
+                platform: Some("x86_64".to_owned()),
+            }
         );
     }
 
     #[test]
     fn a_machine_without_an_address_is_known_by_its_host_name() {
         let described = described(&node(), &[], None, &instance());
-        assert_eq!(described["host"], "server");
-        assert!(described.get("ip").is_none());
+        assert_eq!((described.host.as_str(), described.ip), ("server", None));
     }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use configdrive::network::NetworkInfo;
 use driver::Error as DriverError;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{Create, any_task};
 use crate::ending::{Change, Ending};
-use crate::instance::{InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Stage, Verdict};
-use crate::operations::{Operation, Retry, Start, caller};
+use crate::operations::{Retry, Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -74,19 +75,17 @@ impl Failure {
     pub(super) fn of_deployment(error: DriverError) -> Self {
         match error {
             DriverError::Cancelled => Self::deleting(),
-            DriverError::Rejected(text) => Self::Abort(text),
-            other => Self::Reschedule { reason: user_message::of_driver(other), by_policy: false },
+            DriverError::NoNode(text) => Self::Abort(text),
+            other => Self::Reschedule { reason: user_message::of_driver(&other), by_policy: false },
         }
     }
 
     /// What a failure before the deployment means (in stock: what `_build_resources` raises).
     pub(super) fn of_preparation(error: DriverError) -> Self {
         match error {
-            DriverError::Unavailable(reason) => Self::Reschedule { reason, by_policy: false },
+            DriverError::AnotherNode(reason) => Self::Reschedule { reason, by_policy: false },
             DriverError::Cancelled => Self::deleting(),
-            other => {
-                Self::Abort(format!("Failure prepping block device. {}", user_message::of_driver(other)))
-            }
+            other => Self::Abort(format!("{} {}", user_message::NO_DISKS, user_message::of_driver(&other))),
         }
     }
 }
@@ -170,7 +169,9 @@ impl Create {
         self.this.tracker.phase("freeing the node of a failed build");
         let (ports, context, node) =
             (self.this.shared.ports.clone(), self.request.context.clone(), self.node());
-        if let Err(error) = ports.driver.tear_down_on(&caller(&context), self.instance.id, node).await {
+        // The build is over: no delete need wait for less than a free node.
+        let (caller, never) = (caller(&context), CancellationToken::new());
+        if let Err(error) = ports.driver.tear_down_on(self.this.run(&caller, &never), node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
                 failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
@@ -222,7 +223,7 @@ impl Create {
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
         }
-        let rescheduled = |reason: &str| format!("Build of instance {id} was re-scheduled: {reason}");
+        let rescheduled = |reason: &str| user_message::rescheduled(id, reason);
         let ended = match failure {
             Failure::Gone => {
                 tracing::info!("the instance is gone; the build ends");
@@ -253,7 +254,7 @@ impl Create {
                 self.fail(reason, details, Volumes::Kept).await
             }
             Failure::Abort(reason) => {
-                let text = format!("Build of instance {id} aborted: {reason}");
+                let text = user_message::aborted(id, &reason);
                 self.fail(text.clone(), text, Volumes::Deleted).await
             }
             Failure::Stuck(reason) => {
@@ -286,7 +287,7 @@ impl Create {
 
     fn failed(&self, message: String, details: String, change: Change) -> Ending {
         tracing::warn!(node = %self.node(), reason = %message, "the build failed");
-        Ending::failure(Self::KIND.event(), message, details, change)
+        Ending::failure(message, details, change)
     }
 
     /// Gives back the ports and the allocation. `Err`: a service is away.
@@ -299,13 +300,11 @@ impl Create {
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
         let ports = self.this.shared.ports.clone();
         self.deallocate_networks().await.map_err(Failure::Away)?;
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("network_allocated".to_owned(), Some("False".to_owned()));
         let update = InstanceUpdate {
             task_state: Some(Some(TaskState::Scheduling)),
             home: Some(None),
             availability_zone: Some(None),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Released),
             ..InstanceUpdate::default()
         };
         let expect = any_task();
@@ -417,5 +416,5 @@ impl Create {
 
 /// A build that did not end in a server, and did not fail here.
 fn ended() -> Ending {
-    Ending::success(Create::KIND.event())
+    Ending::success()
 }

@@ -86,11 +86,11 @@ impl Operation for Create {
             Ok(Finish::Active) => {
                 let seconds = self.this.tracker.running().as_secs_f64();
                 tracing::info!(node = %self.node(), seconds, "server active");
-                Ok(Ending::success(Self::KIND.event()))
+                Ok(Ending::success())
             }
             Ok(Finish::Elsewhere) => {
                 tracing::info!("the build goes on elsewhere, or has ended");
-                Ok(Ending::success(Self::KIND.event()))
+                Ok(Ending::success())
             }
             Err(failure) => self.end_failed(failure).await,
         }
@@ -161,7 +161,9 @@ impl Create {
         self.read_block_devices().await?;
         self.instance.host = found.host;
         self.instance.node = found.node;
-        self.instance.system_metadata = found.system_metadata;
+        self.instance.boot_roles = found.boot_roles;
+        self.instance.networks_allocated = found.networks_allocated;
+        self.instance.origin = found.origin;
         self.instance.network = found.network;
         self.instance.config_drive = found.config_drive;
         self.instance.launched_at = found.launched_at;

@@ -15,10 +15,7 @@ pub(super) fn of(
     request: &BuildRequest,
     options: &Options,
 ) -> Result<Server, serde_json::Error> {
-    let owner = |key: &str| {
-        let name = instance.system_metadata.get(key).cloned().flatten();
-        name.unwrap_or_else(|| "N/A".to_owned())
-    };
+    let known = |name: &Option<String>| name.clone().unwrap_or_else(|| "N/A".to_owned());
     let flavor = &instance.flavor;
     let size = |n: i64| u64::try_from(n).unwrap_or_default();
     Ok(Server {
@@ -34,9 +31,9 @@ pub(super) fn of(
         memory_mb: size(flavor.memory_mb),
         host: options.host.clone(),
         project_id: instance.project_id.clone(),
-        project_name: owner("owner_project_name"),
+        project_name: known(&instance.owner_names.project),
         user_id: instance.user_id.clone(),
-        user_name: owner("owner_user_name"),
+        user_name: known(&instance.owner_names.user),
         flavor_name: flavor.name.clone(),
         extra_specs: flavor.extra_specs.clone(),
         image_traits: request.image_traits.clone(),
@@ -139,7 +136,7 @@ mod tests {
         server.config_drive = Some("True".to_owned());
         assert!(needs_config_drive(&server, &options));
         server.config_drive = None;
-        server.system_metadata.insert("image_img_config_drive".to_owned(), Some("mandatory".to_owned()));
+        server.image_properties.insert("img_config_drive".to_owned(), "mandatory".to_owned());
         assert!(needs_config_drive(&server, &options));
     }
 }

@@ -8,17 +8,14 @@ use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Create, server};
-use crate::instance::{Expect, Home, InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, TaskState, VmState};
 use crate::operations::{Start, caller, power};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
+use crate::user_message;
 
 /// The pauses between tries to allocate networks, in seconds, as stock makes them.
 const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
-
-/// What the user reads of a build that gets no ports, or no disks: stock's words.
-const NO_NETWORK: &str = "Failed to allocate the network(s), not rescheduling.";
-const NO_DISKS: &str = "Failure prepping block device.";
 
 impl Create {
     /// The instance is building here, if nobody else took it meanwhile.
@@ -51,15 +48,10 @@ impl Create {
         };
         let tagged_disk = self.request.block_devices.iter().any(|device| device.tag.is_some());
         if tagged_port || tagged_disk {
-            return Err(Failure::Abort(
-                "Attempt to boot guest with tagged devices on host that does not support tagging.".to_owned(),
-            ));
+            return Err(Failure::Abort(user_message::TAGGED_DEVICES.to_owned()));
         }
         if self.instance.has_trusted_certs {
-            return Err(Failure::Abort(
-                "Trusted image certificates provided on host that does not support certificate validation."
-                    .to_owned(),
-            ));
+            return Err(Failure::Abort(user_message::TRUSTED_CERTS.to_owned()));
         }
         config_drive::user_data(&self.instance).map_err(Failure::Abort)?;
         config_drive::files(&self.request.injected_files).map_err(Failure::Abort)?;
@@ -95,18 +87,17 @@ impl Create {
         let record = match reporter.record_of(&context, node).await {
             Ok(Some(record)) => record,
             Ok(None) => {
-                let reason =
-                    format!("Insufficient compute resources: node {node} is not managed by this service.");
-                return Err(Failure::Reschedule { reason, by_policy: false });
+                return Err(Failure::Reschedule {
+                    reason: user_message::no_resources(node),
+                    by_policy: false,
+                });
             }
             Err(error) => return Err(Failure::Away(error.to_string())),
         };
         self.claimed = true;
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("boot_roles".to_owned(), Some(context.roles.join(",")));
         let update = InstanceUpdate {
             home: Some(Some(Home { host, node, record })),
-            system_metadata: Some(system_metadata),
+            boot_roles: Some(context.roles),
             ..InstanceUpdate::default()
         };
         self.update(update, Expect::Anything).await
@@ -134,18 +125,15 @@ impl Create {
         let driver = self.this.shared.ports.driver.clone();
         self.this.tracker.phase("attaching ports");
         driver
-            .attach_vifs(&caller(&context), self.instance.id, self.node(), &vifs)
+            .attach_vifs(self.this.run(&caller(&context), &self.this.cancel), self.node(), &vifs)
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
-
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.insert("network_allocated".to_owned(), Some("True".to_owned()));
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
             task_state: Some(Some(TaskState::BlockDeviceMapping)),
             root_device_name: self.instance.root_device_name.clone(),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Allocated),
             ..InstanceUpdate::default()
         };
         // Stock checks nothing here; a delete that came meanwhile would go unseen.
@@ -156,7 +144,8 @@ impl Create {
 
     async fn reserve(&self) -> Result<(), Failure> {
         let (driver, context) = (&self.this.shared.ports.driver, &self.request.context);
-        let reserved = driver.reserve(&caller(context), self.node(), self.instance.id).await;
+        let caller = caller(context);
+        let reserved = driver.reserve(self.this.run(&caller, &self.this.cancel), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -164,7 +153,7 @@ impl Create {
         if self.request.networks == NetworkRequests::None {
             return Ok(configdrive::network::NetworkInfo::default());
         }
-        if self.start != Start::Fresh && self.instance.network_allocated() {
+        if self.start != Start::Fresh && self.instance.networks_allocated {
             // Before a restart: allocated, on the node, and perhaps bound by Ironic since.
             return Ok(self.instance.network.clone());
         }
@@ -181,10 +170,10 @@ impl Create {
                     slept.ok_or_else(Failure::deleting)?;
                 }
                 Err(ports::Error::Unavailable(why)) => {
-                    return Err(self.failed_unless_away(why, NO_NETWORK).await);
+                    return Err(self.failed_unless_away(why, user_message::NO_NETWORK).await);
                 }
                 Err(ports::Error::Refused { message, .. }) => {
-                    return Err(Failure::Abort(format!("{NO_NETWORK} {message}")));
+                    return Err(Failure::Abort(format!("{} {message}", user_message::NO_NETWORK)));
                 }
                 other => return Ok(other?),
             }
@@ -234,7 +223,8 @@ impl Create {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(instance.id, &cancel, presented)).await;
+        let presented =
+            Box::pin(ports.driver.read(self.this.run(&caller, &cancel), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         self.this.tracker.phase("volumes");
@@ -245,9 +235,11 @@ impl Create {
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
         self.stop_if_cancelled()?;
         match attached {
-            Err(ports::Error::Unavailable(why)) => Err(self.failed_unless_away(why, NO_DISKS).await),
+            Err(ports::Error::Unavailable(why)) => {
+                Err(self.failed_unless_away(why, user_message::NO_DISKS).await)
+            }
             attached => attached.map_err(|error| match Failure::from(error) {
-                Failure::Abort(text) => Failure::Abort(format!("{NO_DISKS} {text}")),
+                Failure::Abort(text) => Failure::Abort(format!("{} {text}", user_message::NO_DISKS)),
                 other => other,
             }),
         }
@@ -275,15 +267,14 @@ impl Create {
         let driver = self.this.shared.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
         self.slot = None;
-        let deployed = driver.deploy(&caller(&context), &deployment, &drive, &self.this.cancel).await;
+        let caller = caller(&context);
+        let deployed = driver.deploy(self.this.run(&caller, &self.this.cancel), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }
 
     /// The server is active.
     pub(super) async fn finish(&mut self, node: &Node) -> Result<(), Failure> {
         self.this.tracker.phase("finishing");
-        let mut system_metadata = self.instance.system_metadata.clone();
-        system_metadata.remove("network_allocated");
         let (access_ip_v4, access_ip_v6) = server::access_addresses(
             &self.instance,
             self.this.shared.options.create.access_network.as_deref(),
@@ -295,7 +286,7 @@ impl Create {
             vm_state: Some(VmState::Active),
             task_state: Some(None),
             power: Some(power(&node.power_state)),
-            system_metadata: Some(system_metadata),
+            build_networks: Some(BuildNetworks::Over),
             config_drive: forced.then(|| "True".to_owned()),
             launched_now: true,
             access_ip_v4,

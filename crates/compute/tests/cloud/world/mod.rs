@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Event, KnownProvider, Record};
+use compute::ports::{self, Action, Event, KnownProvider, Record};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
-use ironic_sim::{Action, Sim};
+use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use port::Port;
 pub use process::Process;
 pub use servers::{delete, placed_again, server, with_port, with_volume};
 
@@ -34,7 +35,7 @@ pub struct Kill {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub instance: InstanceId,
-    pub name: String,
+    pub action: Action,
     pub failure: Option<Option<String>>,
 }
 
@@ -99,7 +100,7 @@ impl Trouble {
         match self {
             Self::Unavailable => ports::Error::Unavailable("cannot connect at 10.0.0.5:9696".to_owned()),
             Self::Refused => {
-                ports::Error::Refused { class: "OverQuota".to_owned(), message: "no more ports".to_owned() }
+                ports::Error::Refused { why: ports::Refusal::PortQuota, message: "no more ports".to_owned() }
             }
         }
     }
@@ -121,9 +122,9 @@ impl World {
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
-            let Some(world) = hook.upgrade() else { return Action::Go };
+            let Some(world) = hook.upgrade() else { return ironic_sim::Action::Go };
             let dies = if request.is_before() { world.dies(true, false) } else { world.dies(false, true) };
-            if dies { Action::Hang } else { Action::Go }
+            if dies { ironic_sim::Action::Hang } else { ironic_sim::Action::Go }
         }));
         world
     }

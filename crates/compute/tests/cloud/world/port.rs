@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
+use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Announcer, Claim, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
-    ProviderHead, Record, RecordFields, Requests, Result, VendorData, VendorDataSource, Volumes,
+    Action, Announcer, Claim, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks,
+    Phase, Placement, ProviderHead, Record, RecordFields, Requests, Result, VendorData, VendorDataSource,
+    Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, Kind, NetworkRequests, Origin, Request};
 use configdrive::network::NetworkInfo;
@@ -34,10 +35,6 @@ impl Instances for Port {
     async fn on_this_host(&self, _: &RequestContext) -> Result<Vec<Instance>> {
         let here = |i: &&Instance| i.host.as_deref() == Some(HOST) && !i.deleted;
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
-    }
-
-    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
-        Ok(self.on_this_host(context).await?.iter().map(|instance| instance.id).collect())
     }
 
     async fn update(
@@ -90,8 +87,9 @@ impl Instances for Port {
         let id = instance.id;
         self.0
             .call("destroy", |t| {
-                t.instances.get_mut(&id).filter(|i| !i.deleted).ok_or(Error::InstanceGone(id))?.deleted =
-                    true;
+                if let Some(instance) = t.instances.get_mut(&id) {
+                    instance.deleted = true;
+                }
                 Ok(())
             })
             .await
@@ -101,7 +99,16 @@ impl Instances for Port {
         self.0.call("block_devices", |t| Ok(t.disks.get(&id).cloned().unwrap_or_default())).await
     }
 
-    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
+    async fn save_device_name(&self, _: &RequestContext, device: &mut BlockDevice, name: &str) -> Result<()> {
+        let named = BlockDevice { device_name: Some(name.to_owned()), ..device.clone() };
+        self.0
+            .call("save_device_name", |t| {
+                let stored = t.disks.values_mut().flatten().find(|disk| disk.id == named.id);
+                stored.unwrap().clone_from(&named);
+                Ok(())
+            })
+            .await?;
+        *device = named;
         Ok(())
     }
 
@@ -115,8 +122,14 @@ impl Instances for Port {
             .await
     }
 
-    async fn start_event(&self, _: &RequestContext, id: InstanceId, name: &str, resumed: bool) -> Result<()> {
-        let event = Recorded { instance: id, name: name.to_owned(), failure: None };
+    async fn start_event(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        action: Action,
+        resumed: bool,
+    ) -> Result<()> {
+        let event = Recorded { instance: id, action, failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -131,14 +144,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        name: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
-        let name = name.to_owned();
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.name == name && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
@@ -149,10 +161,6 @@ impl Instances for Port {
 
     async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> Result<()> {
         self.0.call("clean_console_tokens", |_| Ok(())).await
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn reschedule(&self, request: &BuildRequest, _: &str, _: &str) -> Result<()> {
@@ -222,8 +230,11 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
         stored.host = home.as_ref().map(|home| home.host.clone());
         stored.node = home.map(|home| home.node);
     }
-    if let Some(metadata) = update.system_metadata {
-        stored.system_metadata = metadata;
+    if let Some(roles) = update.boot_roles {
+        stored.boot_roles = roles;
+    }
+    if let Some(networks) = update.build_networks {
+        stored.networks_allocated = networks == BuildNetworks::Allocated;
     }
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
@@ -322,11 +333,14 @@ impl Placement for Port {
             .await
     }
 
-    async fn remove(&self, node: NodeId, _: &[InstanceId]) -> Result<()> {
+    async fn remove(&self, node: NodeId) -> Result<bool> {
         self.0
             .call("remove", |t| {
-                t.providers.remove(&node);
-                Ok(())
+                let in_use = t.allocations.values().any(|held| *held == node);
+                if !in_use {
+                    t.providers.remove(&node);
+                }
+                Ok(!in_use)
             })
             .await
     }
@@ -374,8 +388,9 @@ impl Placement for Port {
         self.0
             .call("release", |t| {
                 if let Some(node) = t.allocations.remove(&instance) {
-                    let being_cleaned =
-                        matches!(self.0.sim.node(node.0).provision_state, State::Deleting | State::Cleaning);
+                    let being_cleaned = self.0.sim.find(node.0).is_some_and(|node| {
+                        matches!(node.provision_state, State::Deleting | State::Cleaning)
+                    });
                     let reserved = |p: &KnownProvider| p.inventory.values().any(|s| s.reserved == s.total);
                     if being_cleaned && !t.providers.get(&node).is_some_and(reserved) {
                         t.let_go_dirty.push(node);
@@ -446,7 +461,7 @@ impl Volumes for Port {
         _: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
-        _: &Value,
+        _: &Connector,
         _: bool,
         _: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
@@ -511,8 +526,6 @@ impl Announcer for Port {
     async fn instance_gone(&self, _: &RequestContext, _: InstanceId) {
         self.0.call("instance_gone", |_| Ok(())).await.unwrap_or(());
     }
-
-    async fn sync(&self, _: &RequestContext, _: &[InstanceId]) {}
 }
 
 #[async_trait]

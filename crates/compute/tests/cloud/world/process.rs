@@ -31,6 +31,8 @@ impl Process {
         *world.made.lock().unwrap() = 0;
         *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));
         let driver = Driver::new(ironic(&world.sim), driver_options());
+        // As the first report does.
+        driver.sight().know(world.tables().records.keys().copied().collect(), None);
         let port = Arc::new(Port(world.clone()));
         let reporter =
             Reporter::new(reporter_options(state), driver.clone(), port.clone(), port.clone(), port.clone());

@@ -1,0 +1,8 @@
+//! The operations on a node: what each wants, how it decides, and its calls.
+
+pub(crate) mod deploy;
+pub(crate) mod power;
+pub(crate) mod rescue;
+pub(crate) mod reserve;
+pub(crate) mod tear_down;
+pub(crate) mod vifs;
