@@ -5,13 +5,11 @@
 //! The control plane may be away at each of them. Then the outcome stands, and what is left of it is tried again: nothing
 //! of it is written twice.
 
-use async_trait::async_trait;
-use driver::InstanceId;
 use oslo::context::RequestContext;
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Expect, Instance, InstanceUpdate, VmState};
-use crate::ports::{Action, Error, Fault, Instances, Result};
+use crate::ports::{Action, Error, Fault, Instances};
 
 /// What is still to be written of an outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,47 +18,19 @@ pub struct Ending {
     pub failure: Option<Fault>,
     /// The failure is to be stored as the server's fault.
     pub fault: bool,
-    /// The event is to be ended, and shows this.
-    pub event: Option<Shows>,
+    /// This event is to be ended.
+    pub event: Option<Event>,
     /// The instance is to be changed.
     pub change: Option<Change>,
 }
 
-/// What an event shows when it has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shows {
-    /// It succeeded, whatever became of the rest.
-    Success,
-    /// The failure.
-    Failure,
-}
-
-/// The event that users see of what ends.
-#[async_trait]
-pub trait Event: Send + Sync {
-    /// Ends it: success, or the failure's text and its longer story.
-    async fn end(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        failure: Option<(&str, &str)>,
-    ) -> Result<()>;
-}
-
-/// The event of an action.
-pub struct ActionEvent<'a>(pub &'a dyn Instances, pub Action);
-
-#[async_trait]
-impl Event for ActionEvent<'_> {
-    async fn end(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        failure: Option<(&str, &str)>,
-    ) -> Result<()> {
-        self.0.finish_event(context, id, self.1, failure).await
-    }
+/// An event that is to be ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What it is of.
+    pub action: Action,
+    /// The failure shows in it; else it shows success.
+    pub shows_failure: bool,
 }
 
 /// What becomes of an instance.
@@ -77,16 +47,16 @@ pub enum Change {
 
 impl Ending {
     /// The operation is over, and nothing failed.
-    pub fn success() -> Self {
-        Self { event: Some(Shows::Success), ..Self::default() }
+    pub fn success(action: impl Into<Action>) -> Self {
+        Self { event: Some(Event { action: action.into(), shows_failure: false }), ..Self::default() }
     }
 
     /// The operation failed: the user reads `message`, an administrator `details` as well.
-    pub fn failure(message: String, details: String, change: Change) -> Self {
+    pub fn failure(action: impl Into<Action>, message: String, details: String, change: Change) -> Self {
         Self {
             failure: Some(Fault { code: 500, message, details }),
             fault: true,
-            event: Some(Shows::Failure),
+            event: Some(Event { action: action.into(), shows_failure: true }),
             change: Some(change),
         }
     }
@@ -95,7 +65,6 @@ impl Ending {
     pub async fn write(
         mut self,
         instances: &dyn Instances,
-        event: &dyn Event,
         context: &RequestContext,
         instance: &mut Instance,
         expect: Expect,
@@ -110,14 +79,14 @@ impl Ending {
             tracing::warn!(instance = %id, %error, "the fault could not be recorded");
         }
         self.fault = false;
-        if let Some(shows) = self.event {
-            let failure = self.failure.as_ref().filter(|_| shows == Shows::Failure);
+        if let Some(event) = &self.event {
+            let failure = self.failure.as_ref().filter(|_| event.shows_failure);
             let shown = failure.map(|fault| (fault.message.as_str(), fault.details.as_str()));
-            if let Err(error) = event.end(context, id, shown).await {
+            if let Err(error) = instances.finish_event(context, id, &event.action, shown).await {
                 if let Error::Unavailable(why) = error {
                     return Err(self.left("event", &why));
                 }
-                tracing::warn!(instance = %id, %error, "the end of the event could not be recorded");
+                tracing::warn!(instance = %id, %error, action = ?event.action, "the end of the event could not be recorded");
             }
         }
         self.event = None;

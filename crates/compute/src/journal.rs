@@ -2,13 +2,15 @@
 //! not needed any more, so that a killed process loses none. The entries hold secrets (the admin password, injected
 //! files, the user's token): only the owner may read them, and they are erased when the work ends.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use driver::{InstanceId, NodeId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::atomic_file;
 use crate::ending::Ending;
@@ -74,14 +76,21 @@ pub struct Entry {
     pub announced: Announced,
     /// The outcome.
     pub ending: Option<Ending>,
-    /// What the driver's plans must know of what they did, by the plan's name.
-    pub progress: Option<Value>,
+    /// What plans of the driver's must know of what they did and cannot observe, by their names and in their own form.
+    pub progress: BTreeMap<String, Value>,
 }
 
 impl Entry {
     /// A request of which nothing was done yet.
     pub fn new(key: OperationKey, origin: Origin) -> Self {
-        Self { key, origin, verdict: None, announced: Announced::Nothing, ending: None, progress: None }
+        Self {
+            key,
+            origin,
+            verdict: None,
+            announced: Announced::Nothing,
+            ending: None,
+            progress: BTreeMap::new(),
+        }
     }
 }
 
@@ -99,8 +108,8 @@ struct Document {
     announced: Announced,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ending: Option<Ending>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    progress: Option<Value>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    progress: BTreeMap<String, Value>,
 }
 
 /// Only the version of an entry.
@@ -244,48 +253,30 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
 pub struct Record {
     journal: Journal,
     entry: Arc<Mutex<Entry>>,
-    /// One writer at a time, so that the last change is the last in the file.
-    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Record {
-    /// The record of an operation with this entry.
     pub fn new(journal: Journal, entry: Entry) -> Self {
-        Self { journal, entry: Arc::new(Mutex::new(entry)), writing: Arc::default() }
+        Self { journal, entry: Arc::new(Mutex::new(entry)) }
     }
 
-    /// Changes the entry; when this returns, a crash cannot lose it. An operation that did not come through the journal
-    /// (its trace is the instance's task) is found again without: nothing is written of it.
+    /// Changes the entry. An operation that did not come through the journal (its trace is the instance's task) is found
+    /// again without: nothing is written of it.
     pub async fn write(&self, change: impl FnOnce(&mut Entry) + Send) -> io::Result<()> {
-        let _alone = self.writing.lock().await;
-        let entry = {
-            let mut entry = self.entry();
-            change(&mut entry);
-            entry.clone()
-        };
-        if entry.origin.0.is_null() { Ok(()) } else { self.journal.write(entry).await }
+        let mut entry = self.entry.lock().await;
+        change(&mut entry);
+        if entry.origin.0.is_null() { Ok(()) } else { self.journal.write(entry.clone()).await }
     }
 
     /// What a plan of the driver's saved last, perhaps before a restart.
-    pub fn saved(&self, plan: &str) -> Option<Value> {
-        self.entry().progress.as_ref()?.get(plan).cloned()
-    }
-
-    /// Keeps what a plan of the driver's remembers, as [`Record::write`] does.
-    pub async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
-        let plan = plan.to_owned();
-        self.write(|entry| entry.progress.get_or_insert_with(|| json!({}))[plan] = memory).await
+    pub async fn progress(&self, plan: &str) -> Option<Value> {
+        self.entry.lock().await.progress.get(plan).cloned()
     }
 
     /// Erases the entry.
     pub async fn erase(&self) -> io::Result<()> {
-        let _alone = self.writing.lock().await;
-        let key = self.entry().key.clone();
-        self.journal.erase(&key).await
-    }
-
-    fn entry(&self) -> MutexGuard<'_, Entry> {
-        self.entry.lock().unwrap_or_else(PoisonError::into_inner)
+        let entry = self.entry.lock().await;
+        self.journal.erase(&entry.key).await
     }
 }
 
@@ -378,17 +369,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let record = Record::new(journal.clone(), entry());
-        assert_eq!(record.saved("reboot"), None);
-        record.save("reboot", json!({"asked": true})).await.unwrap();
-        record.save("rebuild", json!(1)).await.unwrap();
-        let ending = Ending::success();
+        assert_eq!(record.last().await, None);
+        record.save(json!({"rebooted": true})).await.unwrap();
+        let ending = Ending::success("event");
         record.write(|entry| entry.announced = Announced::Start).await.unwrap();
         record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
         assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
-        let record = Record::new(journal, found);
-        assert_eq!(record.saved("reboot"), Some(json!({"asked": true})));
-        assert_eq!(record.saved("rebuild"), Some(json!(1)));
+        assert_eq!(Record::new(journal, found).last().await, Some(json!({"rebooted": true})));
     }
 
     #[tokio::test]

@@ -136,16 +136,16 @@ impl Tracker {
         self.show(phase, None);
     }
 
-    /// The driver waits within the phase, for this reason, or goes on.
-    pub fn because(&self, reason: Option<&str>) {
-        if let Some(running) = self.registry.table().get_mut(&self.key) {
-            running.reason = reason.map(str::to_owned);
-        }
-    }
-
     /// The operation waits like this, for this reason.
     pub fn waits(&self, phase: &'static str, reason: String) {
         self.show(phase, Some(reason));
+    }
+
+    /// The operation waits within its phase, for this reason; `None`: it goes on.
+    pub fn waits_for(&self, because: Option<&str>) {
+        if let Some(running) = self.registry.table().get_mut(&self.key) {
+            running.reason = because.map(str::to_owned);
+        }
     }
 
     fn show(&self, phase: &'static str, reason: Option<String>) {

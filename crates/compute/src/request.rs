@@ -8,7 +8,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::instance::{BlockDevice, Instance};
-use crate::ports::Action;
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
 /// left the instance.
@@ -27,14 +26,6 @@ impl Kind {
         match self {
             Self::Create => "create",
             Self::Delete => "delete",
-        }
-    }
-
-    /// What users see of it.
-    pub fn action(self) -> Action {
-        match self {
-            Self::Create => Action::Create,
-            Self::Delete => Action::Delete,
         }
     }
 }

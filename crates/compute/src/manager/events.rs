@@ -1,13 +1,13 @@
 //! What others tell us of our instances: Neutron of their ports, Ironic of their power.
 
-use driver::{InstanceId, Run, Unfollowed};
+use driver::InstanceId;
 use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::operations::{self, caller};
+use crate::operations::{self, caller, unfollowed};
 use crate::ports::{Action, Result};
 
 impl Manager {
@@ -40,9 +40,9 @@ impl Manager {
         let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
         // A locked node may take minutes: nobody else waits for it.
         let (caller, never) = (caller(context), CancellationToken::new());
-        let run = Run { caller: &caller, instance: id, cancel: &never, progress: &Unfollowed };
         if let Some(node) = instance.node
-            && let Err(error) = self.shared().ports.driver.detach_vifs(run, node, &[port]).await
+            && let Err(error) =
+                self.shared().ports.driver.detach_vifs(unfollowed(&caller, id, &never), node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
@@ -57,13 +57,13 @@ impl Manager {
     /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         let instances = &self.shared().ports.instances;
-        if let Err(error) = instances.start_event(context, id, Action::PowerUpdate, false).await {
+        if let Err(error) = instances.start_event(context, id, &Action::PowerUpdate, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
-        if let Err(error) = instances.finish_event(context, id, Action::PowerUpdate, failure).await {
+        if let Err(error) = instances.finish_event(context, id, &Action::PowerUpdate, failure).await {
             tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
         }
     }

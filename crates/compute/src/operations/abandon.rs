@@ -5,9 +5,9 @@ use oslo::context::RequestContext;
 
 use super::Shared;
 use super::run::RETRY;
-use crate::ending::{ActionEvent, Change, Ending};
+use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, TaskState, VmState};
-use crate::ports::{Action, Error, Fault, Result};
+use crate::ports::{Error, Fault, Result};
 use crate::request::{Kind, OperationKey};
 
 /// What the user reads of a bug.
@@ -36,9 +36,7 @@ pub(crate) async fn set_back(
     let mut ending = Ending { failure: Some(fault), fault: true, event: None, change: Some(change) };
     loop {
         let expect = Expect::Task(vec![seen_task.clone()]);
-        // It has no event to end.
-        let event = ActionEvent(&**instances, Action::Create);
-        match ending.write(&**instances, &event, context, &mut instance, expect).await {
+        match ending.write(&**instances, context, &mut instance, expect).await {
             Ok(()) => return,
             Err(left) => ending = left,
         }

@@ -53,16 +53,16 @@ impl Operation for Delete {
         match self.delete().await {
             Ok(()) => {
                 tracing::info!(seconds = self.this.tracker.running().as_secs_f64(), "server deleted");
-                Ok(Ending::success())
+                Ok(Ending::success(Self::KIND))
             }
             Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
-                Ok(Ending::success())
+                Ok(Ending::success(Self::KIND))
             }
             Err(Failure::Away(why)) => Err(Retry { start: self.resumed(), why }),
             Err(Failure::Failed(text)) => {
                 tracing::warn!(reason = %text, "the delete failed; the server is in error and can be deleted again");
-                Ok(Ending::failure(text.clone(), text, Change::Error))
+                Ok(Ending::failure(Self::KIND, text.clone(), text, Change::Error))
             }
         }
     }
@@ -154,8 +154,10 @@ impl Delete {
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let ports = self.this.shared.ports.clone();
         self.this.tracker.phase("taking the machine down");
+        // Nothing stops a delete.
         let (caller, never) = (caller(context), CancellationToken::new());
-        let torn_down = ports.driver.tear_down(self.this.run(&caller, &never), self.instance.node).await;
+        let run = driver::Run { cancel: &never, ..self.this.run(&caller) };
+        let torn_down = ports.driver.tear_down(run, self.instance.node).await;
         self.this.tracker.phase("giving the ports back");
         let brought = self.this.shared.registry.brought_ports(self.instance.id);
         let networks = ports.networks.deallocate(context, &self.instance, &brought).await;

@@ -22,10 +22,9 @@ mod run;
 mod shared;
 
 use std::io;
-use std::sync::Arc;
 
 use async_trait::async_trait;
-use driver::{Progress, Run};
+use driver::{InstanceId, Progress, Run, Unfollowed};
 use openstack::Caller;
 use openstack::ironic::PowerState;
 use oslo::context::RequestContext;
@@ -88,7 +87,7 @@ pub(crate) struct Retry {
 /// One try of an operation: everything that it needs beside its request.
 #[derive(Clone)]
 pub(crate) struct Try {
-    pub shared: Arc<Shared>,
+    pub shared: std::sync::Arc<Shared>,
     pub key: OperationKey,
     pub context: RequestContext,
     pub record: Record,
@@ -106,14 +105,35 @@ impl Try {
         }
     }
 
-    /// What an operation of the driver's runs within; `cancel` ends its waits.
-    pub fn run<'a>(&'a self, caller: &'a Caller, cancel: &'a CancellationToken) -> Run<'a> {
-        Run { caller, instance: self.key.instance, cancel, progress: self }
+    /// What an operation of the driver's runs within: it is cancelled with this one, shows here what it waits for, and keeps here
+    /// what must survive a crash.
+    pub fn run<'a>(&'a self, caller: &'a Caller) -> Run<'a> {
+        Run { caller, instance: self.key.instance, cancel: &self.cancel, progress: self }
     }
 
     /// Whether it may have begun before.
     pub fn is_resumed(&self) -> bool {
         self.start != Start::Fresh
+    }
+}
+
+#[async_trait]
+impl Progress for Try {
+    fn waits(&self, because: Option<&str>) {
+        self.tracker.waits_for(because);
+    }
+
+    async fn saved(&self, plan: &str) -> Option<Value> {
+        self.record.progress(plan).await
+    }
+
+    async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
+        let plan = plan.to_owned();
+        self.record
+            .write(move |entry| {
+                entry.progress.insert(plan, memory);
+            })
+            .await
     }
 }
 
@@ -133,24 +153,18 @@ pub(crate) trait Operation: Send {
     fn instance(&mut self) -> &mut Instance;
 }
 
-#[async_trait]
-impl Progress for Try {
-    fn waits(&self, because: Option<&str>) {
-        self.tracker.because(because);
-    }
-
-    fn saved(&self, plan: &str) -> Option<Value> {
-        self.record.saved(plan)
-    }
-
-    async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
-        self.record.save(plan, memory).await
-    }
-}
-
 /// Whom a call to Ironic is made for: the service itself, in the name of the request.
 pub(crate) fn caller(context: &RequestContext) -> Caller {
     Caller { request_id: Some(context.global_id().to_owned()), ..Caller::default() }
+}
+
+/// What short work of the driver's runs within that is no operation.
+pub(crate) fn unfollowed<'a>(
+    caller: &'a Caller,
+    instance: InstanceId,
+    cancel: &'a CancellationToken,
+) -> Run<'a> {
+    Run { caller, instance, cancel, progress: &Unfollowed }
 }
 
 /// Ironic's power as the control plane stores it.

@@ -12,7 +12,7 @@ use super::abandon::{after_panic, is_under_way};
 use super::create::Create;
 use super::delete::Delete;
 use super::{Operation, Retry, Start, Try};
-use crate::ending::{ActionEvent, Ending};
+use crate::ending::Ending;
 use crate::instance::Expect;
 use crate::locks::Queued;
 use crate::ports;
@@ -93,7 +93,7 @@ async fn framed<O: Operation>(this: Try, mut operation: O) -> Result<(), Retry> 
 async fn begin_event(this: &Try, kind: Kind) -> Result<bool, Retry> {
     let instances = &this.shared.ports.instances;
     let begun =
-        instances.start_event(&this.context, this.key.instance, kind.action(), this.is_resumed()).await;
+        instances.start_event(&this.context, this.key.instance, &kind.into(), this.is_resumed()).await;
     match (begun, kind) {
         (Ok(()), _) => {}
         (Err(ports::Error::Unavailable(why)), _) => return Err(Retry { start: this.start.clone(), why }),
@@ -101,7 +101,7 @@ async fn begin_event(this: &Try, kind: Kind) -> Result<bool, Retry> {
         (Err(ports::Error::InstanceGone(_)), Kind::Create) if !this.is_resumed() => return Ok(false),
         // The action may be unknown (the operation was found by the instance's task): the work counts.
         (Err(error), Kind::Create | Kind::Delete) => {
-            tracing::info!(%error, "the operation goes on without its event");
+            tracing::info!(%error, operation = kind.name(), "the operation goes on without its event");
         }
     }
     Ok(true)
@@ -133,8 +133,7 @@ async fn write<O: Operation>(this: &Try, operation: &mut O, ending: Ending) -> R
         Kind::Create => super::create::any_task(),
         Kind::Delete => Expect::Anything,
     };
-    let event = ActionEvent(&*instances, O::KIND.action());
-    let written = ending.write(&*instances, &event, &this.context, operation.instance(), expect).await;
+    let written = ending.write(&*instances, &this.context, operation.instance(), expect).await;
     written.map_err(|left| Retry {
         start: Start::Ending(left),
         why: "the outcome could not be written: the control plane is away".to_owned(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, Kind};
 
 /// What a user reads when a server failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +22,21 @@ pub struct Fault {
 }
 
 /// What users see under way in an instance's list of actions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// A server is built.
-    Create,
-    /// A server is deleted.
-    Delete,
+    /// An operation of the compute manager.
+    Operation(Kind),
     /// A machine's power changed without the control plane.
     PowerUpdate,
+    /// What the control plane asked for and knows by this name; no operation of the manager's.
+    Other(String),
+}
+
+impl From<Kind> for Action {
+    fn from(kind: Kind) -> Self {
+        Self::Operation(kind)
+    }
 }
 
 /// The instances of the control plane.
@@ -88,7 +95,7 @@ pub trait Instances: Send + Sync {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> Result<()>;
 
@@ -98,7 +105,7 @@ pub trait Instances: Send + Sync {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()>;
 

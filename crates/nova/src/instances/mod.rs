@@ -1,6 +1,6 @@
 //! The instances of a stock Nova: records, faults and events, all through nova-conductor.
 
-mod actions;
+pub(crate) mod actions;
 #[cfg(test)]
 mod conformance;
 mod disks;
@@ -30,7 +30,6 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
-use crate::server::Records;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =
@@ -253,7 +252,7 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> ports::Result<()> {
         let event = actions::event(action);
@@ -264,7 +263,7 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
         actions::finish_event(&self.conductor, context, id, actions::event(action), failure).await
@@ -296,28 +295,5 @@ impl ports::Instances for Instances {
 
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> ports::Result<()> {
         reschedule::reschedule(&self.conductor, request, reason, details).await
-    }
-}
-
-#[async_trait]
-impl Records for Instances {
-    async fn start_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-    ) -> ports::Result<()> {
-        let event = actions::of_method(method);
-        actions::start_event(&self.conductor, context, &self.host, id, &event, false).await
-    }
-
-    async fn finish_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()> {
-        actions::finish_event(&self.conductor, context, id, &actions::of_method(method), failure).await
     }
 }

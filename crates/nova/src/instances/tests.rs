@@ -204,7 +204,10 @@ async fn a_resumed_event_is_begun_only_when_it_was_not() {
             .then(Ok(list("InstanceActionEventList", events)))
             .then(Ok(Value::Null));
         let id = testing::instance().id;
-        instances(&script).start_event(&RequestContext::admin(), id, Action::Delete, true).await.unwrap();
+        instances(&script)
+            .start_event(&RequestContext::admin(), id, &Kind::Delete.into(), true)
+            .await
+            .unwrap();
         assert_eq!(script.names().contains(&"InstanceActionEvent.event_start".to_owned()), begun);
     }
 }
@@ -214,14 +217,12 @@ async fn events_have_the_names_of_stocks_methods() {
     let context = RequestContext::admin();
     let id = testing::instance().id;
     let script = Script::default();
-    for action in [Action::Create, Action::Delete, Action::PowerUpdate] {
+    let refused = Action::Other("compute_pause_instance".to_owned());
+    for action in [Kind::Create.into(), Kind::Delete.into(), Action::PowerUpdate, refused] {
         let script = script.clone().then(Ok(Value::Null)).then(Ok(Value::Null));
-        instances(&script).start_event(&context, id, action, false).await.unwrap();
-        instances(&script).finish_event(&context, id, action, None).await.unwrap();
+        instances(&script).start_event(&context, id, &action, false).await.unwrap();
+        instances(&script).finish_event(&context, id, &action, None).await.unwrap();
     }
-    let script = script.then(Ok(Value::Null)).then(Ok(Value::Null));
-    instances(&script).start_method(&context, id, "pause_instance").await.unwrap();
-    instances(&script).finish_method(&context, id, "pause_instance", None).await.unwrap();
     let names: Vec<Value> = script.sent().iter().map(|sent| sent.args["args"][1].clone()).collect();
     let twice = |name: &str| [json!(name), json!(name)];
     let expected = [

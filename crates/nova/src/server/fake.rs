@@ -15,7 +15,8 @@ use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Records, Undo, Worker};
+use super::{Undo, Worker};
+use crate::instances::actions::event;
 
 /// The calls.
 #[derive(Clone, Default)]
@@ -96,10 +97,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        action: Action,
+        action: &Action,
         _: bool,
     ) -> ports::Result<()> {
-        self.log.note(format!("start {action:?}"));
+        self.log.note(format!("start {}", event(action)));
         Ok(())
     }
 
@@ -107,33 +108,18 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
+        self.log.note(format!(
+            "finish {} {}",
+            event(action),
+            if failure.is_some() { "Error" } else { "Success" }
+        ));
         Ok(())
     }
 
     async fn reschedule(&self, _: &BuildRequest, _: &str, _: &str) -> ports::Result<()> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Records for Fake {
-    async fn start_method(&self, _: &RequestContext, _: InstanceId, method: &str) -> ports::Result<()> {
-        self.log.note(format!("start {method}"));
-        Ok(())
-    }
-
-    async fn finish_method(
-        &self,
-        _: &RequestContext,
-        _: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()> {
-        self.log.note(format!("finish {method} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 }

@@ -24,18 +24,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use compute::ending::{ActionEvent, Change, Ending};
+use compute::ending::{Change, Ending};
 use compute::instance::{Expect, Instance};
-use compute::ports::Placement;
+use compute::ports::{Instances, Placement};
 use compute::request::Kind;
+use oslo::context::RequestContext;
 use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tracing::{Instrument, error, warn};
 
 use self::methods::{EVACUATION, Refusal, Route, route};
-pub use self::outcome::Records;
-use self::outcome::{MethodEvent, nova, recorded};
+use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
 use crate::instances::parse::{self, Malformed};
@@ -50,7 +50,7 @@ const BASE_VERSION: &str = "1.1";
 #[derive(Clone)]
 pub struct Ports {
     pub worker: Arc<dyn Worker>,
-    pub instances: Arc<dyn Records>,
+    pub instances: Arc<dyn Instances>,
     pub placement: Arc<dyn Placement>,
     pub undo: Arc<dyn Undo>,
 }
@@ -114,14 +114,12 @@ impl Endpoint {
         let Ok(mut instance) = instance_of(request) else { return Err(failure) };
         error!(instance = %instance.id, operation = kind.name(), reason, "the request cannot be worked on");
         let (instances, context) = (&*self.ports.instances, &request.context);
-        let mut ending = Ending::failure(reason.clone(), reason, Change::Error);
-        if let Err(error) = instances.start_event(context, instance.id, kind.action(), false).await {
+        let mut ending = Ending::failure(kind, reason.clone(), reason, Change::Error);
+        if let Err(error) = instances.start_event(context, instance.id, &kind.into(), false).await {
             warn!(instance = %instance.id, %error, "the operation ends without its event");
             ending.event = None;
         }
-        let event = ActionEvent(instances, kind.action());
-        while let Err(left) = ending.write(instances, &event, context, &mut instance, Expect::Anything).await
-        {
+        while let Err(left) = ending.write(instances, context, &mut instance, Expect::Anything).await {
             ending = left;
             tokio::time::sleep(RETRY).await;
         }
@@ -157,22 +155,20 @@ impl Endpoint {
         let (instances, context) = (&*self.ports.instances, &request.context);
         let (result, ending) =
             recorded(instances, context, &instance, &request.method, refusal.record, work).await;
-        let event = MethodEvent(instances, &request.method);
-        if let Err(left) = ending.write(instances, &event, context, &mut instance, Expect::Anything).await {
-            self.write_later(request.clone(), instance, left);
+        if let Err(left) = ending.write(instances, context, &mut instance, Expect::Anything).await {
+            self.write_later(context.clone(), instance, left);
         }
         result
     }
 
     /// Writes what is left of a refusal behind its answer, as long as this process lives; a start ends what is then left
     /// of its task.
-    fn write_later(&self, request: Request, mut instance: Instance, mut ending: Ending) {
+    fn write_later(&self, context: RequestContext, mut instance: Instance, mut ending: Ending) {
         let instances = self.ports.instances.clone();
         self.do_behind(async move {
             loop {
                 tokio::time::sleep(RETRY).await;
-                let (context, event) = (&request.context, MethodEvent(&*instances, &request.method));
-                match ending.write(&*instances, &event, context, &mut instance, Expect::Anything).await {
+                match ending.write(&*instances, &context, &mut instance, Expect::Anything).await {
                     Ok(()) => return,
                     Err(left) => ending = left,
                 }

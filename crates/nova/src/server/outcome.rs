@@ -1,11 +1,9 @@
 //! What is to be written of a method that is done at once: the server's fault, the end of the event, the end of the task (the
 //! decorators of `nova/compute/manager.py`).
 
-use async_trait::async_trait;
-use compute::ending::{Change, Ending, Event, Shows};
+use compute::ending::{Change, Ending, Event};
 use compute::instance::Instance;
-use compute::ports::{self, Fault, Instances};
-use driver::InstanceId;
+use compute::ports::{self, Action, Fault, Instances};
 use oslo::context::RequestContext;
 use oslo::rpc::Failure;
 use serde_json::{Map, Value, json};
@@ -13,65 +11,32 @@ use serde_json::{Map, Value, json};
 use super::methods::{EventEnd, Record};
 use crate::refusals;
 
-/// The instances, and the events of any method by its name: what is refused is no action of the manager's.
-#[async_trait]
-pub trait Records: Instances {
-    /// Begins the event of a method.
-    async fn start_method(&self, context: &RequestContext, id: InstanceId, method: &str)
-    -> ports::Result<()>;
-
-    /// Ends the event of a method, as [`Instances::finish_event`] does.
-    async fn finish_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()>;
-}
-
-/// The event of a method.
-pub struct MethodEvent<'a>(pub &'a dyn Records, pub &'a str);
-
-#[async_trait]
-impl Event for MethodEvent<'_> {
-    async fn end(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()> {
-        self.0.finish_method(context, id, self.1, failure).await
-    }
-}
-
 /// Runs a method's work for an instance. Answers its result, and what is to be written of it.
 pub async fn recorded(
-    instances: &dyn Records,
+    instances: &dyn Instances,
     context: &RequestContext,
     instance: &Instance,
     method: &str,
     record: Record,
     work: impl Future<Output = Result<Value, Failure>> + Send,
 ) -> (Result<Value, Failure>, Ending) {
+    let action = Action::Other(format!("compute_{method}"));
     let has_event = record.event != EventEnd::None;
-    let begun = if has_event { instances.start_method(context, instance.id, method).await } else { Ok(()) };
+    let begun =
+        if has_event { instances.start_event(context, instance.id, &action, false).await } else { Ok(()) };
     let (runs, result) = match begun {
         Ok(()) => (true, work.await),
         // An action that is not there: the method does not run, as in stock, but its task ends.
         Err(error) => (false, Err(failure(error))),
     };
     let failed = result.as_ref().err();
+    let event = Event { action, shows_failure: record.event == EventEnd::Failure };
     let reverts = record.revert && failed.is_some_and(|failure| !is_other_task(failure));
     let ending = Ending {
         failure: failed.map(fault),
         // An instance that is gone has no faults.
         fault: record.fault && runs && failed.is_some_and(|failure| !failure.is("InstanceNotFound")),
-        event: match record.event {
-            EventEnd::Failure if runs && failed.is_some() => Some(Shows::Failure),
-            EventEnd::Failure | EventEnd::Success if runs => Some(Shows::Success),
-            EventEnd::None | EventEnd::Failure | EventEnd::Success => None,
-        },
+        event: (has_event && runs).then_some(event),
         change: reverts.then_some(Change::TaskEnds),
     };
     (result, ending)

@@ -62,9 +62,9 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
     assert_eq!(
         fake.log.lines(),
         [
-            "start Create".to_owned(),
+            "start _do_build_and_run_instance".to_owned(),
             "fault 500 the request could not be journalled: No space left on device".to_owned(),
-            "finish Create Error".to_owned(),
+            "finish _do_build_and_run_instance Error".to_owned(),
             "update vm=Some(Error) task=Some(None)".to_owned(),
             format!("release {ID}"),
         ]

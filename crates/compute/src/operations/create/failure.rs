@@ -12,7 +12,7 @@ use super::{Create, any_task};
 use crate::ending::{Change, Ending};
 use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Stage, Verdict};
-use crate::operations::{Retry, Start, caller};
+use crate::operations::{Operation, Retry, Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -171,7 +171,8 @@ impl Create {
             (self.this.shared.ports.clone(), self.request.context.clone(), self.node());
         // The build is over: no delete need wait for less than a free node.
         let (caller, never) = (caller(&context), CancellationToken::new());
-        if let Err(error) = ports.driver.tear_down_on(self.this.run(&caller, &never), node).await {
+        let run = driver::Run { cancel: &never, ..self.this.run(&caller) };
+        if let Err(error) = ports.driver.tear_down_on(run, node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
                 failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
@@ -287,7 +288,7 @@ impl Create {
 
     fn failed(&self, message: String, details: String, change: Change) -> Ending {
         tracing::warn!(node = %self.node(), reason = %message, "the build failed");
-        Ending::failure(message, details, change)
+        Ending::failure(Self::KIND, message, details, change)
     }
 
     /// Gives back the ports and the allocation. `Err`: a service is away.
@@ -416,5 +417,5 @@ impl Create {
 
 /// A build that did not end in a server, and did not fail here.
 fn ended() -> Ending {
-    Ending::success()
+    Ending::success(Create::KIND)
 }

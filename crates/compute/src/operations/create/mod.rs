@@ -86,11 +86,11 @@ impl Operation for Create {
             Ok(Finish::Active) => {
                 let seconds = self.this.tracker.running().as_secs_f64();
                 tracing::info!(node = %self.node(), seconds, "server active");
-                Ok(Ending::success())
+                Ok(Ending::success(Self::KIND))
             }
             Ok(Finish::Elsewhere) => {
                 tracing::info!("the build goes on elsewhere, or has ended");
-                Ok(Ending::success())
+                Ok(Ending::success(Self::KIND))
             }
             Err(failure) => self.end_failed(failure).await,
         }

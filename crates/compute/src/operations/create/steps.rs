@@ -125,7 +125,7 @@ impl Create {
         let driver = self.this.shared.ports.driver.clone();
         self.this.tracker.phase("attaching ports");
         driver
-            .attach_vifs(self.this.run(&caller(&context), &self.this.cancel), self.node(), &vifs)
+            .attach_vifs(self.this.run(&caller(&context)), self.node(), &vifs)
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
@@ -143,9 +143,8 @@ impl Create {
     }
 
     async fn reserve(&self) -> Result<(), Failure> {
-        let (driver, context) = (&self.this.shared.ports.driver, &self.request.context);
-        let caller = caller(context);
-        let reserved = driver.reserve(self.this.run(&caller, &self.this.cancel), self.node()).await;
+        let (driver, caller) = (&self.this.shared.ports.driver, caller(&self.request.context));
+        let reserved = driver.reserve(self.this.run(&caller), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -223,8 +222,7 @@ impl Create {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented =
-            Box::pin(ports.driver.read(self.this.run(&caller, &cancel), self.node(), presented)).await;
+        let presented = Box::pin(ports.driver.read(self.this.run(&caller), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         self.this.tracker.phase("volumes");
@@ -267,8 +265,7 @@ impl Create {
         let driver = self.this.shared.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
         self.slot = None;
-        let caller = caller(&context);
-        let deployed = driver.deploy(self.this.run(&caller, &self.this.cancel), &deployment, &drive).await;
+        let deployed = driver.deploy(self.this.run(&caller(&context)), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }
 
