@@ -369,14 +369,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let record = Record::new(journal.clone(), entry());
-        assert_eq!(record.last().await, None);
-        record.save(json!({"rebooted": true})).await.unwrap();
-        let ending = Ending::success("event");
+        let keep = async |plan: &str, memory: Value| {
+            record.write(|entry| drop(entry.progress.insert(plan.to_owned(), memory))).await.unwrap();
+        };
+        assert_eq!(record.progress("reboot").await, None);
+        keep("reboot", json!({"asked": true})).await;
+        keep("rebuild", json!(1)).await;
+        let ending = Ending::success(Kind::Create);
         record.write(|entry| entry.announced = Announced::Start).await.unwrap();
         record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
         assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
-        assert_eq!(Record::new(journal, found).last().await, Some(json!({"rebooted": true})));
+        let record = Record::new(journal, found);
+        assert_eq!(record.progress("reboot").await, Some(json!({"asked": true})));
+        assert_eq!(record.progress("rebuild").await, Some(json!(1)));
     }
 
     #[tokio::test]
