@@ -369,20 +369,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let record = Record::new(journal.clone(), entry());
-        let keep = async |plan: &str, memory: Value| {
-            record.write(|entry| drop(entry.progress.insert(plan.to_owned(), memory))).await.unwrap();
-        };
-        assert_eq!(record.progress("reboot").await, None);
-        keep("reboot", json!({"asked": true})).await;
-        keep("rebuild", json!(1)).await;
-        let ending = Ending::success(Kind::Create);
+        assert_eq!(record.progress("power").await, None);
+        record
+            .write(|entry| {
+                entry.progress.insert("power".to_owned(), json!({"rebooted": true}));
+            })
+            .await
+            .unwrap();
+        let ending = Ending::success(Kind::Delete);
         record.write(|entry| entry.announced = Announced::Start).await.unwrap();
         record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
         assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
-        let record = Record::new(journal, found);
-        assert_eq!(record.progress("reboot").await, Some(json!({"asked": true})));
-        assert_eq!(record.progress("rebuild").await, Some(json!(1)));
+        assert_eq!(Record::new(journal, found).progress("power").await, Some(json!({"rebooted": true})));
     }
 
     #[tokio::test]
