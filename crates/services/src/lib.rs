@@ -4,6 +4,7 @@
 
 #![deny(missing_docs)]
 
+mod failure;
 pub mod network;
 #[cfg(test)]
 mod testing;
