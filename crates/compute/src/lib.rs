@@ -2,6 +2,7 @@
 //! neither AMQP nor SQLite.
 
 mod atomic_file;
+pub mod ending;
 pub mod instance;
 pub mod inventory;
 mod journal;
@@ -9,9 +10,12 @@ mod locks;
 pub mod manager;
 pub mod operations;
 pub mod ports;
+mod registry;
 pub mod request;
 #[cfg(test)]
 mod testing;
 mod user_message;
 
-pub use manager::{Manager, Options, Ports};
+pub use manager::Manager;
+pub use operations::{Options, Ports};
+pub use registry::OperationStatus;

@@ -107,7 +107,7 @@ async fn sighup_takes_what_may_change_and_names_what_takes_a_restart() {
     let changed = before.replacen("[ironic]\n", "[ironic]\napi_max_retries = 7\n", 1);
     std::fs::write(cloud.configuration(), &changed).unwrap();
     process.reload().await;
-    until_so("the change is named", || cloud.log().contains("it takes a restart to hold")).await;
+    until_so("the change is named", || cloud.log().contains("restart the service to apply it")).await;
     assert!(process.is_alive());
     process.stop().await;
 }

@@ -141,15 +141,15 @@ async fn a_delete_waits_while_its_node_is_hidden_and_a_build_does_too() {
     process.reporter.look(&RequestContext::admin()).await.unwrap();
     let request = server(&world, 2, nodes[1], true);
     let second = request.instance.id;
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.manager.admit(&request.clone().into()).await.unwrap();
+    process.manager.start(request.into());
     world.sim.wait_for_state(nodes[1].0, State::Deploying).await;
     let before = Books::of(&world);
 
     world.sim.hide(true);
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.manager.admit(&request.clone().into()).await.unwrap();
+    process.manager.start(request.into());
     for _ in 0..4 {
         assert!(tokio::time::timeout(Duration::from_secs(10), process.manager.drained()).await.is_err());
         process.reporter.look(&RequestContext::admin()).await.unwrap();
@@ -175,8 +175,8 @@ async fn a_delete_ends_when_its_node_is_proven_gone() {
     let process = Process::start(&world, state.path(), None);
     process.reporter.look(&RequestContext::admin()).await.unwrap();
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.manager.admit(&request.clone().into()).await.unwrap();
+    process.manager.start(request.into());
     process.ended().await;
     let tables = world.tables();
     assert!(tables.instances[&first()].deleted);
@@ -203,8 +203,8 @@ async fn an_allocation_stays_where_the_freed_node_is_hidden_before_it_is_reporte
         Action::Go
     }));
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.manager.admit(&request.clone().into()).await.unwrap();
+    process.manager.start(request.into());
     assert!(tokio::time::timeout(Duration::from_secs(30), process.manager.drained()).await.is_err());
     assert!(world.tables().allocations.contains_key(&first()));
     world.sim.clear_hook();

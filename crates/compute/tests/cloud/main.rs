@@ -6,6 +6,7 @@ mod claims;
 mod conformance;
 mod endings;
 mod hidden;
+mod operations;
 mod reporting;
 mod restart;
 mod trouble;

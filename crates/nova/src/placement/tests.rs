@@ -107,6 +107,12 @@ async fn answer(
             world.traits.insert((*name).to_owned());
             StatusCode::CREATED.into_response()
         }
+        ("GET", ["resource_providers", id, "allocations"]) => {
+            let held = world.allocations.iter().filter(|(_, provider)| provider == id);
+            let held: BTreeMap<_, _> =
+                held.map(|(id, _)| (id, json!({"resources": {"CUSTOM_GOLD": 1}}))).collect();
+            Json(json!({"allocations": held, "resource_provider_generation": 1})).into_response()
+        }
         ("GET" | "PUT", ["resource_providers", id, what]) => provider(&mut world, &method, id, what, &body),
         ("GET", ["allocations", consumer]) => match world.allocations.get(*consumer) {
             Some(provider) => {

@@ -8,9 +8,10 @@ use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUp
 use compute::inventory::Wanted;
 use compute::ports::{
     Action, Announcer, Claim, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks,
-    Phase, Placement, ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
+    Phase, Placement, ProviderHead, Record, RecordFields, Requests, Result, VendorData, VendorDataSource,
+    Volumes,
 };
-use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
+use compute::request::{BuildRequest, DeleteRequest, Kind, NetworkRequests, Origin, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -125,10 +126,10 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> Result<()> {
-        let event = Recorded { instance: id, action, failure: None };
+        let event = Recorded { instance: id, action: action.clone(), failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -143,13 +144,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == *action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
@@ -186,16 +187,19 @@ impl Instances for Port {
             })
             .await
     }
+}
 
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
-        self.0.tables().requests.get(origin.as_str()?).cloned()
-    }
-
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
-        let id = InstanceId(origin.as_str()?.parse().ok()?);
-        let instance = self.0.tables().instances.get(&id)?.clone();
-        let origin = Origin(origin.clone());
-        Some(DeleteRequest { context: RequestContext::admin(), instance, block_devices: Vec::new(), origin })
+impl Requests for Port {
+    fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
+        match kind {
+            Kind::Create => self.0.tables().requests.get(origin.as_str()?).cloned().map(Request::Create),
+            Kind::Delete => {
+                let id = InstanceId(origin.as_str()?.parse().ok()?);
+                let instance = self.0.tables().instances.get(&id)?.clone();
+                let (context, origin) = (RequestContext::admin(), Origin(origin.clone()));
+                Some(DeleteRequest { context, instance, block_devices: Vec::new(), origin }.into())
+            }
+        }
     }
 }
 
