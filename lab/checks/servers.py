@@ -1,8 +1,9 @@
 """Servers that simply work."""
 import concurrent.futures
+import subprocess
 
 from checks import check, expect, same_as_stock
-from cloud import placement_view, scenarios, service
+from cloud import drive, placement_view, scenarios, servers, service
 
 
 @check()
@@ -27,6 +28,24 @@ def own_port():
     """A port that the user made is used, and given back"""
     scenarios.offered(1)
     same_as_stock('own-port', scenarios.own_port())
+
+
+@check()
+def wrapped_base64():
+    """User data and a file in lines, as the base64 command prints them, are in the config drive as they were"""
+    scenarios.offered(1)
+    script = b'#!/bin/sh\n' + b'date >>/var/log/boots\n' * 20
+    printed = subprocess.run(['base64'], input=script, capture_output=True, check=True).stdout.decode()
+    expect(printed.count('\n') > 2, 'the base64 command prints one line')
+    server = servers.create('lab-wrapped', user_data=printed, personality=[dict(path='/etc/wrapped', contents=printed)])
+    servers.wait_status(server, 'ACTIVE')
+    node = servers.node_of(server)['uuid']
+    _, files = drive.files(drive.received(node))
+    for path in ('/openstack/latest/user_data', '/ec2/latest/user-data', '/openstack/content/0000'):
+        expect(files.get(path) == script, f'{path} holds {files.get(path)}')
+    servers.delete(server)
+    servers.wait_gone(server)
+    scenarios.node_settled(node)
 
 
 @check()

@@ -112,7 +112,7 @@ fn vendor_data(config: &Config) -> Result<external::Client, Error> {
     let (api, group) = (config.group("api"), "vendordata_dynamic_auth");
     let auth = config::auth(config, group)?.unwrap_or(Auth::None { endpoint: None });
     let tokens = config::session_with(config, group, auth);
-    let services = nova::vendordata::session_options(
+    let services = services::vendor_data::session_options(
         &tokens,
         api.path("vendordata_dynamic_ssl_certfile"),
         api.seconds("vendordata_dynamic_connect_timeout"),

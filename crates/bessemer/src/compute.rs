@@ -10,15 +10,16 @@ use nova::announcer::Announcer;
 use nova::conductor::Conductor;
 use nova::instances::Instances;
 use nova::inventory::Inventory;
-use nova::network::Networks;
 use nova::placement::Placement;
 use nova::server::{Elsewhere, Endpoint};
 use nova::service::Service;
-use nova::vendordata;
-use nova::volumes::Volumes;
+use nova::virtual_interfaces::VirtualInterfaces;
 use oslo::config::Config;
 use oslo::notify::Notifier;
 use oslo::rpc::{Server, ServerOptions, Transport};
+use services::network::Networks;
+use services::vendor_data;
+use services::volumes::Volumes;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::clients::Clients;
@@ -152,8 +153,9 @@ async fn start(
     parts.work.run("watcher of nodes", |stop| async move { watcher.run_watcher(stop).await });
 
     let inventory = Inventory::new(conductor.clone(), options::records(config), record);
-    let adapters = ports(config, &clients, &conductor, driver, transport, &inventory, version, parts)?;
-    let instances = adapters.instances.clone();
+    let instances = Instances::new(conductor.clone(), options::host(config));
+    let adapters =
+        ports(config, &clients, &conductor, driver, transport, &inventory, &instances, version, parts)?;
     let placement = adapters.placement.clone();
     let reporter = adapters.reporter.clone();
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
@@ -170,7 +172,7 @@ async fn start(
     };
     let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
         worker: Arc::new(manager.clone()),
-        instances,
+        instances: Arc::new(instances),
         placement,
         undo: Arc::new(undo),
     }));
@@ -207,11 +209,12 @@ fn ports(
     driver: Driver,
     transport: &Transport,
     inventory: &Inventory,
+    instances: &Instances,
     version: i64,
     parts: &Parts,
 ) -> Result<Ports, String> {
-    let instances: Arc<dyn compute::ports::Instances> =
-        Arc::new(Instances::new(conductor.clone(), options::host(config)));
+    let records = Arc::new(instances.clone());
+    let instances: Arc<dyn compute::ports::Instances> = records.clone();
     let reclaims = config.top().int("reclaim_instance_interval") > 0;
     let placement: Arc<dyn compute::ports::Placement> =
         Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));
@@ -229,13 +232,13 @@ fn ports(
         instances,
         networks: Arc::new(Networks::new(
             clients.neutron.clone(),
-            conductor.clone(),
+            Arc::new(VirtualInterfaces::new(conductor.clone())),
             options::networks(config),
         )),
-        volumes: Arc::new(Volumes::new(clients.cinder.clone(), conductor.clone(), options::volumes(config))),
+        volumes: Arc::new(Volumes::new(clients.cinder.clone(), records, options::volumes(config))),
         placement,
         announcer: Arc::new(Announcer::new(conductor.clone(), options::announcer(config), notifier)),
-        vendor_data: Arc::new(vendordata::Source::new(
+        vendor_data: Arc::new(vendor_data::Source::new(
             options::vendor_data(config),
             clients.vendor_data.clone(),
         )),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compute::build;
 use compute::inventory::{self, ProviderConfig, Rules};
+use compute::operations::create;
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
 
@@ -38,7 +38,8 @@ pub fn driver(config: &Config) -> driver::Options {
     driver::Options {
         api_max_retries: u32::try_from(group.int("api_max_retries")).unwrap_or_default(),
         api_retry_interval: group.seconds("api_retry_interval"),
-        ..driver::Options::default()
+        patience: Some(config.group("bessemer").seconds("ironic_outage_timeout"))
+            .filter(|limit| !limit.is_zero()),
     }
 }
 
@@ -105,7 +106,7 @@ pub fn manager(config: &Config) -> compute::Options {
         max_concurrent_builds: top.count("max_concurrent_builds"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
-        build: build::Options {
+        build: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
             ephemeral_format: top.filled("default_ephemeral_format"),
@@ -116,9 +117,9 @@ pub fn manager(config: &Config) -> compute::Options {
     }
 }
 
-fn config_drive(config: &Config) -> build::ConfigDriveOptions {
+fn config_drive(config: &Config) -> create::ConfigDriveOptions {
     let (top, api) = (config.top(), config.group("api"));
-    build::ConfigDriveOptions {
+    create::ConfigDriveOptions {
         force: top.bool("force_config_drive"),
         format: match top.text("config_drive_format").as_str() {
             "vfat" => configdrive::Format::Vfat,
@@ -185,8 +186,8 @@ pub fn announcer(config: &Config) -> nova::announcer::Options {
 }
 
 /// How networks are described.
-pub fn networks(config: &Config) -> nova::network::Options {
-    nova::network::Options {
+pub fn networks(config: &Config) -> services::network::Options {
+    services::network::Options {
         extension_sync: config.group("neutron").seconds("extension_sync_interval"),
         ovs_bridge: config.group("neutron").text("ovs_bridge"),
         flat_injected: config.top().bool("flat_injected"),
@@ -194,9 +195,9 @@ pub fn networks(config: &Config) -> nova::network::Options {
 }
 
 /// How volumes are attached.
-pub fn volumes(config: &Config) -> nova::volumes::Options {
+pub fn volumes(config: &Config) -> services::volumes::Options {
     let top = config.top();
-    nova::volumes::Options {
+    services::volumes::Options {
         cross_az_attach: config.group("cinder").bool("cross_az_attach"),
         allocate_retries: u32::try_from(top.int("block_device_allocate_retries")).unwrap_or_default(),
         allocate_interval: top.seconds("block_device_allocate_retries_interval"),
@@ -204,11 +205,11 @@ pub fn volumes(config: &Config) -> nova::volumes::Options {
 }
 
 /// What the operator adds to the metadata of every server.
-pub fn vendor_data(config: &Config) -> nova::vendordata::Options {
+pub fn vendor_data(config: &Config) -> services::vendor_data::Options {
     let api = config.group("api");
     let providers = api.list("vendordata_providers");
     let has = |name: &str| providers.iter().any(|provider| provider == name);
-    nova::vendordata::Options {
+    services::vendor_data::Options {
         fixed: has("StaticJSON"),
         file: api.path("vendordata_jsonfile_path"),
         dynamic: has("DynamicJSON"),

@@ -7,6 +7,8 @@ use driver::{InstanceId, NodeId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use crate::request::Origin;
+
 /// What an instance is, apart from what is being done to it. The names are those of Nova's API and database.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,6 +90,13 @@ pub struct Ec2Ids {
     pub ramdisk_id: Option<String>,
 }
 
+/// The names of an instance's project and user, as far as the control plane knows them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnerNames {
+    pub project: Option<String>,
+    pub user: Option<String>,
+}
+
 /// Where an instance is: the service that owns it and the node that it occupies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -119,7 +128,13 @@ pub struct Instance {
     pub ramdisk_id: Option<String>,
     pub flavor: Flavor,
     pub metadata: BTreeMap<String, String>,
-    pub system_metadata: BTreeMap<String, Option<String>>,
+    /// The image's properties as they were when the server was created.
+    pub image_properties: BTreeMap<String, String>,
+    pub owner_names: OwnerNames,
+    /// The roles of the user who asked for the server, since its build began.
+    pub boot_roles: Vec<String>,
+    /// A build allocated networks, and they are still there.
+    pub networks_allocated: bool,
     pub key_name: Option<String>,
     pub key_data: Option<String>,
     pub keypair: Option<KeyPair>,
@@ -138,18 +153,69 @@ pub struct Instance {
     /// The server asks for certificate validation of its image, which Ironic cannot do.
     pub has_trusted_certs: bool,
     pub network: NetworkInfo,
+    /// What the control plane keeps of the instance beyond this; goes back to it as it came.
+    pub origin: Origin,
 }
 
 impl Instance {
-    /// A name of the image's properties as they were when the server was created.
-    pub fn image_property(&self, name: &str) -> Option<&str> {
-        self.system_metadata.get(&format!("image_{name}"))?.as_deref()
+    /// An instance of which only the id is known: being built, on no host, everything else empty.
+    pub fn new(id: InstanceId) -> Self {
+        Self {
+            id,
+            project_id: String::new(),
+            user_id: String::new(),
+            host: None,
+            node: None,
+            vm_state: VmState::default(),
+            task_state: None,
+            power: Power::default(),
+            deleted: false,
+            hostname: String::new(),
+            display_name: String::new(),
+            availability_zone: None,
+            image_ref: None,
+            kernel_id: None,
+            ramdisk_id: None,
+            flavor: Flavor::default(),
+            metadata: BTreeMap::new(),
+            image_properties: BTreeMap::new(),
+            owner_names: OwnerNames::default(),
+            boot_roles: Vec::new(),
+            networks_allocated: false,
+            key_name: None,
+            key_data: None,
+            keypair: None,
+            user_data: None,
+            launch_index: 0,
+            reservation_id: None,
+            root_device_name: None,
+            default_ephemeral_device: None,
+            default_swap_device: None,
+            config_drive: None,
+            launched_at: None,
+            os_type: None,
+            ec2_ids: Ec2Ids::default(),
+            has_trusted_certs: false,
+            network: NetworkInfo::default(),
+            origin: Origin::default(),
+        }
     }
 
-    /// Whether a build allocated networks that are still there (set while a build runs, read after a reschedule).
-    pub fn network_allocated(&self) -> bool {
-        self.system_metadata.get("network_allocated").and_then(Option::as_deref) == Some("True")
+    /// A property of the image as it was when the server was created.
+    pub fn image_property(&self, name: &str) -> Option<&str> {
+        self.image_properties.get(name).map(String::as_str)
     }
+}
+
+/// What a build has come to with the instance's networks; a restart, and the next node, go on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildNetworks {
+    /// They are allocated and on the node.
+    Allocated,
+    /// They were given back; another node begins anew.
+    Released,
+    /// The build is over; nothing is kept of it.
+    Over,
 }
 
 /// The changes that one step makes to an instance; a field that is `None` is left alone.
@@ -161,8 +227,8 @@ pub struct InstanceUpdate {
     /// Host, node, record and `launched_on` together. `Some(None)` clears them, and `launched_at` with them.
     pub home: Option<Option<Home>>,
     pub availability_zone: Option<Option<String>>,
-    /// The whole dictionary; what is missing in it is removed.
-    pub system_metadata: Option<BTreeMap<String, Option<String>>>,
+    pub boot_roles: Option<Vec<String>>,
+    pub build_networks: Option<BuildNetworks>,
     pub root_device_name: Option<String>,
     pub default_ephemeral_device: Option<String>,
     pub config_drive: Option<String>,
@@ -183,10 +249,10 @@ pub enum Expect {
 }
 
 /// A disk of a server, as it was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockDevice {
     /// The control plane's own form of the record; goes back as it came, with the changed fields.
-    pub origin: crate::request::Origin,
+    pub origin: Origin,
     pub id: uuid::Uuid,
     /// `image`, `volume`, `snapshot` or `blank`.
     pub source: String,
@@ -197,6 +263,14 @@ pub struct BlockDevice {
     pub device_name: Option<String>,
     pub volume_id: Option<uuid::Uuid>,
     pub attachment_id: Option<uuid::Uuid>,
+    /// What a new volume is made of: Glance's id.
+    pub image_id: Option<String>,
+    /// What a new volume is made of: Cinder's id.
+    pub snapshot_id: Option<String>,
+    /// GiB.
+    pub volume_size: Option<u64>,
+    /// Cinder's name or id of the kind that a new volume is of.
+    pub volume_type: Option<String>,
     pub delete_on_termination: bool,
     pub no_device: bool,
     pub tag: Option<String>,

@@ -9,7 +9,7 @@ use driver::{InstanceId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::durable;
+use crate::atomic_file;
 use crate::request::Origin;
 
 /// Which work an entry is about. A build is known by its node too: after a reschedule the same instance is built anew.
@@ -66,12 +66,65 @@ pub enum Stage {
     HandingBack,
 }
 
-/// A request as it was taken, and how it failed if it did.
+/// What listeners to notifications know of work already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Announced {
+    #[default]
+    Nothing,
+    /// That it began.
+    Start,
+    /// That the machine of a delete is off.
+    Shutdown,
+}
+
+/// The outcome of work that is over, as long as not all of it could be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// `None`: the work did not fail.
+    pub failure: Option<Shown>,
+    pub left: Left,
+}
+
+/// What users see of a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// One line.
+    pub message: String,
+    /// The longer story.
+    pub details: String,
+}
+
+/// What of an ending is still to be written, with all that comes after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// The fault, then the state.
+    Fault { homeless: bool },
+    /// The state, error, then the event; `homeless`: the server leaves its node.
+    State { homeless: bool },
+    /// The end of the event that users see.
+    Event,
+}
+
+/// A request as it was taken, and what became of it that cannot be observed.
 #[derive(Debug, Clone)]
 pub struct Entry {
     pub work: Work,
     pub origin: Origin,
+    /// Why a build failed.
     pub verdict: Option<Verdict>,
+    /// What was said of it.
+    pub announced: Announced,
+    /// The outcome.
+    pub ending: Option<Ending>,
+}
+
+impl Entry {
+    /// A request of which nothing was done yet.
+    pub fn new(work: Work, origin: Origin) -> Self {
+        Self { work, origin, verdict: None, announced: Announced::Nothing, ending: None }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,6 +134,10 @@ struct Document {
     origin: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verdict: Option<Verdict>,
+    #[serde(default)]
+    announced: Announced,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ending: Option<Ending>,
 }
 
 /// The layout of an entry.
@@ -101,9 +158,9 @@ impl Journal {
     pub async fn write(&self, entry: Entry) -> io::Result<()> {
         let path = self.folder.join(entry.work.file_name());
         blocking(move || {
-            let Entry { work, origin, verdict } = entry;
-            let document = Document { version: VERSION, work, origin: origin.0, verdict };
-            durable::write(&path, &serde_json::to_vec(&document)?)
+            let Entry { work, origin, verdict, announced, ending } = entry;
+            let document = Document { version: VERSION, work, origin: origin.0, verdict, announced, ending };
+            atomic_file::write(&path, &serde_json::to_vec(&document)?)
         })
         .await
     }
@@ -117,7 +174,7 @@ impl Journal {
     /// Erases an entry; one that is not there is no error.
     pub async fn erase(&self, work: &Work) -> io::Result<()> {
         let path = self.folder.join(work.file_name());
-        blocking(move || durable::remove(&path)).await
+        blocking(move || atomic_file::remove(&path)).await
     }
 
     /// Every entry, for a start. What a crash left half written is removed: its request was never acknowledged. An entry
@@ -136,7 +193,7 @@ impl Journal {
                     Ok(entry) => entries.push(entry),
                     Err(error) => self.rename(&path, &error),
                 },
-                Some(durable::UNFINISHED) => durable::remove(&path)?,
+                Some(atomic_file::UNFINISHED) => atomic_file::remove(&path)?,
                 _ => {}
             }
         }
@@ -170,8 +227,8 @@ fn read(path: &Path) -> io::Result<Entry> {
         let text = format!("version {} is not {VERSION}", document.version);
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    let Document { work, origin, verdict, .. } = document;
-    Ok(Entry { work, origin: Origin(origin), verdict })
+    let Document { work, origin, verdict, announced, ending, .. } = document;
+    Ok(Entry { work, origin: Origin(origin), verdict, announced, ending })
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -190,7 +247,7 @@ mod tests {
     fn entry() -> Entry {
         let (instance, node) = (InstanceId(Uuid::from_u128(1)), NodeId(Uuid::from_u128(2)));
         let work = Work::Build { instance, node, request: "req-../1".to_owned() };
-        Entry { work, origin: Origin(json!({"admin_password": "canary"})), verdict: None }
+        Entry::new(work, Origin(json!({"admin_password": "canary"})))
     }
 
     #[tokio::test]
@@ -225,6 +282,36 @@ mod tests {
         journal.keep(Entry { verdict: Some(verdict.clone()), ..entry() }).await.unwrap();
         journal.keep(entry()).await.unwrap();
         assert_eq!(journal.entries().unwrap()[0].verdict, Some(verdict));
+    }
+
+    #[tokio::test]
+    async fn an_entry_of_the_release_before_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (instance, node) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let old = json!({
+            "version": 1,
+            "work": {"build": {"instance": instance, "node": node, "request": "req-1"}},
+            "origin": {"admin_password": "canary"},
+            "verdict": {"reason": "broken", "reschedule": true, "by_policy": false, "stage": "handing_back"},
+        });
+        std::fs::write(folder.path().join("build-old.json"), old.to_string()).unwrap();
+        let found = Journal::new(folder.path()).entries().unwrap();
+        assert_eq!(found[0].verdict.as_ref().unwrap().stage, Stage::HandingBack);
+        assert_eq!((found[0].announced, &found[0].ending), (Announced::Nothing, &None));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_of_an_ending_survives() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::new(folder.path());
+        let failure = Some(Shown { message: "m".to_owned(), details: "d".to_owned() });
+        let ending = Some(Ending { failure, left: Left::State { homeless: true } });
+        journal
+            .write(Entry { ending: ending.clone(), announced: Announced::Start, ..entry() })
+            .await
+            .unwrap();
+        let found = journal.entries().unwrap().remove(0);
+        assert_eq!((found.ending, found.announced), (ending, Announced::Start));
     }
 
     #[tokio::test]

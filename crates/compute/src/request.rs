@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::instance::{BlockDevice, Instance};
 
 /// The control plane's own form of something. It may hold secrets (passwords, user data, tokens) and is never printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Origin(pub Value);
 
 impl std::fmt::Debug for Origin {
@@ -73,6 +73,18 @@ pub struct BuildRequest {
     pub may_reschedule: bool,
     /// The control plane's own form of the request; goes back with a reschedule and into the journal.
     pub origin: Origin,
+}
+
+impl BuildRequest {
+    /// The ports that the user brought; they outlive the server.
+    pub fn brought_ports(&self) -> Vec<Uuid> {
+        match &self.networks {
+            NetworkRequests::These(requests) => {
+                requests.iter().filter_map(|request| request.port_id).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// A request to end a server, as it reached us.

@@ -5,7 +5,7 @@ use openstack::ironic::{Node, NodeId, PowerState, ProvisionState};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::instance::{Ec2Ids, Flavor, Instance, Power, VmState};
+use crate::instance::{Flavor, Instance};
 use crate::inventory::Rules;
 
 pub fn rules() -> Rules {
@@ -35,21 +35,12 @@ pub fn node() -> Node {
 
 pub fn instance() -> Instance {
     Instance {
-        id: InstanceId(Uuid::from_u128(0x1111)),
         project_id: "project".to_owned(),
         user_id: "user".to_owned(),
-        host: None,
-        node: None,
-        vm_state: VmState::Building,
-        task_state: None,
-        power: Power::NoState,
-        deleted: false,
         hostname: "server".to_owned(),
         display_name: "server".to_owned(),
         availability_zone: Some("nova".to_owned()),
         image_ref: Some(Uuid::from_u128(2).to_string()),
-        kernel_id: None,
-        ramdisk_id: None,
         flavor: Flavor {
             name: "bm".to_owned(),
             vcpus: 8,
@@ -57,22 +48,6 @@ pub fn instance() -> Instance {
             root_gb: 100,
             ..Flavor::default()
         },
-        metadata: [].into(),
-        system_metadata: [].into(),
-        key_name: None,
-        key_data: None,
-        keypair: None,
-        user_data: None,
-        launch_index: 0,
-        reservation_id: None,
-        root_device_name: None,
-        default_ephemeral_device: None,
-        default_swap_device: None,
-        config_drive: None,
-        launched_at: None,
-        os_type: None,
-        ec2_ids: Ec2Ids::default(),
-        has_trusted_certs: false,
-        network: configdrive::network::NetworkInfo::default(),
+        ..Instance::new(InstanceId(Uuid::from_u128(0x1111)))
     }
 }

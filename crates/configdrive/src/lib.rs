@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod base64;
 mod cidr;
 mod ec2;
 mod error;
@@ -29,6 +30,7 @@ mod openstack;
 mod spaced;
 pub mod vendordata;
 
+pub use base64::{NotBase64, decode_base64};
 pub use error::Error;
 pub use image::{Format, build_image, encode};
 pub use metadata::{BlockDevice, Ec2Ids, File, KeyPair, Metadata, NodePort, NodePortGroup, vif_port_id};

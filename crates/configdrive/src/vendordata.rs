@@ -4,9 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -58,8 +56,8 @@ pub struct Request {
     pub instance: Uuid,
     /// Empty for a server that boots from a volume.
     pub image_ref: Option<String>,
-    /// Decoded from base64.
-    pub user_data: Option<SecretSlice<u8>>,
+    /// In base64, as the user sent it: Nova passes it on undecoded, line breaks and all.
+    pub user_data: Option<SecretString>,
     /// The bare host name.
     pub hostname: String,
     pub meta: BTreeMap<String, String>,
@@ -73,7 +71,7 @@ struct Body<'a> {
     project_id: Option<&'a str>,
     instance_id: Uuid,
     image_id: Option<&'a str>,
-    user_data: Option<String>,
+    user_data: Option<&'a str>,
     hostname: &'a str,
     metadata: &'a BTreeMap<String, String>,
     boot_roles: &'a str,
@@ -86,7 +84,7 @@ impl Request {
             project_id: self.project_id.as_deref(),
             instance_id: self.instance,
             image_id: self.image_ref.as_deref(),
-            user_data: self.user_data.as_ref().map(|data| STANDARD.encode(data.expose_secret())),
+            user_data: self.user_data.as_ref().map(ExposeSecret::expose_secret),
             hostname: &self.hostname,
             metadata: &self.meta,
             boot_roles: &self.boot_roles,
@@ -132,7 +130,7 @@ mod tests {
             project_id: Some("p".to_owned()),
             instance: Uuid::nil(),
             image_ref: None,
-            user_data: Some(b"#!/bin/sh".to_vec().into()),
+            user_data: Some("IyEvYmlu\nL3No\n".into()),
             hostname: "h".to_owned(),
             meta: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
             boot_roles: "member,reader".to_owned(),
@@ -140,10 +138,10 @@ mod tests {
         let body = request.body().unwrap();
         assert_eq!(
             serde_json::from_str::<Value>(body.expose_secret()).unwrap(),
-            json!({"project-id": "p", "instance-id": Uuid::nil(), "image-id": null, "user-data": "IyEvYmluL3No",
+            json!({"project-id": "p", "instance-id": Uuid::nil(), "image-id": null, "user-data": "IyEvYmlu\nL3No\n",
                 "hostname": "h", "metadata": {"a": "b"}, "boot-roles": "member,reader"})
         );
-        assert!(!format!("{request:?} {body:?}").contains("bin"));
+        assert!(!format!("{request:?} {body:?}").contains("IyEv"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The way in: a handle on Ironic with one function for each operation.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use openstack::{
@@ -12,13 +12,20 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Error, InstanceId, NodeId, Server, Sight,
-    act::{Deploy, Ironic, Release, Reserve, Setback, TearDown, Unseen, Vifs},
-    deploy,
-    drive::{Alarm, Drive},
+    Error, InstanceId, NodeId, Run, Server, Sight, Unfollowed,
     gate::Gates,
-    reserve, vifs,
-    watch::{Place, Source, Watcher},
+    ironic::{Ironic, Unseen},
+    limits::Alarm,
+    operations::{
+        deploy::{self, Deploy},
+        power::{self, Power, PowerChange},
+        reserve::{self, Reserve},
+        tear_down::TearDown,
+        vifs::{self, Vifs},
+    },
+    runner::Runner,
+    setback::{Setback, refused},
+    watch::{Source, Until, Watched, Watcher},
 };
 
 /// How patient the driver is.
@@ -28,17 +35,14 @@ pub struct Options {
     pub api_max_retries: u32,
     /// The pause before each repetition (`[ironic] api_retry_interval`).
     pub api_retry_interval: Duration,
-    /// How long Ironic may be away before an operation that must call it fails. Waiting for a node has no such limit.
-    pub patience: Duration,
+    /// How long Ironic may be unreachable before an operation that must call it fails; `None` as long as it takes. Waiting for a
+    /// node has no such limit.
+    pub patience: Option<Duration>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            api_max_retries: 60,
-            api_retry_interval: Duration::from_secs(2),
-            patience: Duration::from_mins(15),
-        }
+        Self { api_max_retries: 60, api_retry_interval: Duration::from_secs(2), patience: None }
     }
 }
 
@@ -65,7 +69,7 @@ pub trait ConfigDrive: Send + Sync {
 /// Why there is no config drive. The texts are for the user.
 #[derive(Debug)]
 pub enum NoDrive {
-    /// Something that it is made from is away: ask again later, for as long as the driver's patience lasts.
+    /// A service that it is made from is unavailable: ask again later, for as long as the driver's patience lasts.
     Away(String),
     /// It cannot be made.
     Failed(String),
@@ -73,9 +77,10 @@ pub enum NoDrive {
 
 impl From<NoDrive> for Setback {
     fn from(error: NoDrive) -> Self {
+        let failed = |text| Error::AnotherNode(format!("the config drive could not be made: {text}"));
         match error {
-            NoDrive::Away(text) => Self::Away(Error::ConfigDrive(text)),
-            NoDrive::Failed(text) => Self::Over(Error::ConfigDrive(text)),
+            NoDrive::Away(text) => Self::Away(failed(text)),
+            NoDrive::Failed(text) => Self::Over(failed(text)),
         }
     }
 }
@@ -187,110 +192,70 @@ impl Driver {
         self.shared.client.ports(&caller.as_own(), node, true).await
     }
 
-    /// Reserves a node for an instance. A node that is the instance's already is fine, in any provision state.
-    pub async fn reserve(&self, caller: &Caller, node: NodeId, instance: InstanceId) -> Result<Node, Error> {
-        let wanted = reserve::Wanted { node, instance };
-        let mut operation = Reserve { ironic: self.ironic(caller), wanted };
-        let seen = self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+    /// Reserves a node for the run's instance. A node that is the instance's already is fine, in any provision state.
+    pub async fn reserve(&self, run: Run<'_>, node: NodeId) -> Result<Node, Error> {
+        let wanted = reserve::Wanted { node, instance: run.instance };
+        let mut operation = Reserve { ironic: self.ironic(run.caller), wanted };
+        let seen = self.runner(run).run(&mut operation).await?;
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Attaches VIFs of an instance to its node, in this order; those that are attached already are left alone.
-    pub async fn attach_vifs(
-        &self,
-        caller: &Caller,
-        instance: InstanceId,
-        node: NodeId,
-        vifs: &[Uuid],
-    ) -> Result<(), Error> {
-        self.vifs(caller, instance, node, vifs::Wanted::Attached(vifs.to_vec())).await
+    /// Attaches VIFs of the run's instance to its node, in this order; those that are attached already are left alone.
+    pub async fn attach_vifs(&self, run: Run<'_>, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
+        self.vifs(run, node, vifs::Wanted::Attached(vifs.to_vec())).await
     }
 
-    /// Detaches VIFs of an instance from its node; those that are not attached are fine.
-    pub async fn detach_vifs(
-        &self,
-        caller: &Caller,
-        instance: InstanceId,
-        node: NodeId,
-        vifs: &[Uuid],
-    ) -> Result<(), Error> {
-        self.vifs(caller, instance, node, vifs::Wanted::Detached(vifs.to_vec())).await
+    /// Detaches VIFs of the run's instance from its node; those that are not attached are fine.
+    pub async fn detach_vifs(&self, run: Run<'_>, node: NodeId, vifs: &[Uuid]) -> Result<(), Error> {
+        self.vifs(run, node, vifs::Wanted::Detached(vifs.to_vec())).await
     }
 
     /// Deploys a reserved node and waits until it is `active`; returns it then. On an error nothing is undone:
     /// [`Driver::tear_down`] cleans up whatever the state.
     pub async fn deploy(
         &self,
-        caller: &Caller,
+        run: Run<'_>,
         deployment: &Deployment,
         config_drive: &dyn ConfigDrive,
-        cancel: &CancellationToken,
     ) -> Result<Node, Error> {
         let Deployment { node, server, volume_targets } = deployment.clone();
-        let instance = server.instance;
         let wanted = deploy::Wanted { node, server, targets: volume_targets };
-        let mut operation = Deploy {
-            ironic: self.ironic(caller),
-            wanted,
-            config_drive,
-            cancel,
-            built: None,
-            added: std::collections::BTreeSet::new(),
-            described: false,
-            valid: false,
-            asked: false,
-        };
-        let seen = self.drive(instance, cancel).run(&mut operation).await?;
+        let mut operation = Deploy::new(self.ironic(run.caller), wanted, config_drive, run.cancel);
+        let seen = self.runner(run).run(&mut operation).await?;
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Frees the node that carries an instance, whatever its state, and returns it as it was seen last; `None` if no node
+    /// Frees the node that carries the run's instance, whatever its state, and returns it as it was seen last; `None` if no node
     /// carries the instance. The node is looked for first where the hint says.
-    pub async fn tear_down(
-        &self,
-        caller: &Caller,
-        instance: InstanceId,
-        hint: Option<NodeId>,
-    ) -> Result<Option<Node>, Error> {
-        let mut operation = TearDown::anywhere(self.ironic(caller), instance, hint);
-        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
-        Ok(operation.into_last())
+    pub async fn tear_down(&self, run: Run<'_>, hint: Option<NodeId>) -> Result<Option<Node>, Error> {
+        self.free(run, TearDown::anywhere(self.ironic(run.caller), run.instance, hint)).await
     }
 
     /// The same for one node: what the instance has on another, where it may have been built since, is left alone.
-    pub async fn tear_down_on(
-        &self,
-        caller: &Caller,
-        instance: InstanceId,
-        node: NodeId,
-    ) -> Result<Option<Node>, Error> {
-        let mut operation = TearDown::on(self.ironic(caller), instance, Some(node));
-        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
-        Ok(operation.into_last())
+    pub async fn tear_down_on(&self, run: Run<'_>, node: NodeId) -> Result<Option<Node>, Error> {
+        self.free(run, TearDown::on(self.ironic(run.caller), run.instance, Some(node))).await
     }
 
-    /// Releases a node that was reserved for an instance and never deployed: volume targets and VIFs go, the
-    /// reservation last. A node that is not the instance's is left alone; one that carries a deployment is an
-    /// [`Error::Deployed`].
-    pub async fn release(&self, caller: &Caller, instance: InstanceId, node: NodeId) -> Result<(), Error> {
-        let mut operation = Release { ironic: self.ironic(caller), node, instance, refused: BTreeSet::new() };
-        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
-        Ok(())
+    /// Changes the power of the run's instance's node, and returns the node as it is then.
+    pub async fn set_power(&self, run: Run<'_>, node: NodeId, change: PowerChange) -> Result<Node, Error> {
+        let wanted = power::Wanted { node, instance: run.instance, change };
+        let mut operation = Power { ironic: self.ironic(run.caller), wanted };
+        let seen = self.runner(run).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Reads what an operation of the caller's needs of a node: again and again while Ironic is away, for as long as the
+    /// Reads what an operation of the caller's needs of a node: again and again while Ironic cannot be reached, for as long as the
     /// driver's patience lasts, or while it hides the node.
     pub async fn read<T, F>(
         &self,
-        instance: InstanceId,
+        run: Run<'_>,
         node: NodeId,
-        cancel: &CancellationToken,
         mut look: impl FnMut() -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, openstack::Error>>,
     {
-        let ironic = self.ironic(&Caller::default());
+        let ironic = self.ironic(run.caller);
         let look = || {
             let (looked, ironic) = (look(), &ironic);
             async move {
@@ -302,49 +267,52 @@ impl Driver {
                 }
             }
         };
-        Ok(self.drive(instance, cancel).read(look).await??)
+        self.runner(run).read(look).await?.map_err(|error| refused(&error))
     }
 
-    /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is proven gone, or somebody has
-    /// it already. One that Ironic may only hide is waited for.
+    /// Waits until a freed node is not being cleaned any more, and returns it then; `None` if it is proven gone, or carries an
+    /// instance already. One that Ironic may only hide is waited for.
     pub async fn settled(&self, caller: &Caller, node: NodeId) -> Result<Option<Node>, Error> {
         let ironic = self.ironic(caller);
         let forever = CancellationToken::new();
         // Whose it was does not matter: it spreads the looks of many nodes.
-        let drive = self.drive(InstanceId(node.0), &forever);
+        let run = Run { caller, instance: InstanceId(node.0), cancel: &forever, progress: &Unfollowed };
+        let runner = self.runner(run);
         let mut fresh = None;
         loop {
             let found = match fresh.take() {
                 Some(node) => Some(node),
-                None => drive.read(|| Box::pin(ironic.node(node))).await?,
+                None => runner.read(|| Box::pin(ironic.node(node))).await?,
             };
             let Some(found) = found.filter(|node| node.instance_uuid.is_none()) else { return Ok(None) };
             if !is_being_cleaned(&found.provision_state) {
                 return Ok(Some(found));
             }
-            fresh = self.shared.watcher.wait(Place::of(&found, None), &forever).await?;
+            let (state, target) = (found.provision_state, found.target_provision_state);
+            let until = Until::LeavesProvision { state, target };
+            let watched = Watched { node: found.uuid, instance: None, until };
+            fresh = self.shared.watcher.wait(watched, &forever).await?;
         }
     }
 
-    async fn vifs(
-        &self,
-        caller: &Caller,
-        instance: InstanceId,
-        node: NodeId,
-        wanted: vifs::Wanted,
-    ) -> Result<(), Error> {
-        let mut operation = Vifs { ironic: self.ironic(caller), node, wanted };
-        self.drive(instance, &CancellationToken::new()).run(&mut operation).await?;
+    async fn vifs(&self, run: Run<'_>, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {
+        let mut operation = Vifs { ironic: self.ironic(run.caller), node, wanted };
+        self.runner(run).run(&mut operation).await?;
         Ok(())
+    }
+
+    async fn free(&self, run: Run<'_>, mut operation: TearDown) -> Result<Option<Node>, Error> {
+        self.runner(run).run(&mut operation).await?;
+        Ok(operation.into_last())
     }
 
     fn ironic(&self, caller: &Caller) -> Ironic {
         Ironic::new(&self.shared.client, caller, &self.shared.sight)
     }
 
-    fn drive<'a>(&'a self, instance: InstanceId, cancel: &'a CancellationToken) -> Drive<'a> {
+    fn runner<'a>(&'a self, run: Run<'a>) -> Runner<'a> {
         let Shared { watcher, gates, options, alarm, .. } = &*self.shared;
-        Drive { watcher, gates, options, alarm, instance, cancel }
+        Runner { watcher, gates, options, alarm, run }
     }
 }
 

@@ -1,43 +1,45 @@
 //! Why an operation on a node ended without success.
 
-/// Variants by what the caller does about it. The texts are shown to the user as the instance's fault: they hold no secrets.
-#[derive(Debug, thiserror::Error)]
+/// Variants by what the caller does about it. The texts of all but [`Error::Unreachable`] are for the user, as the instance's
+/// fault: they name no address and hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The node cannot be had: taken, in maintenance, not `available`. Try another node.
+    /// This node cannot be had, or Ironic failed to deploy it: clean up, try another node.
     #[error("{0}")]
-    Unavailable(String),
-    /// Ironic tried to deploy and failed. Clean up, try another node.
+    AnotherNode(String),
+    /// The request itself is refused (the image, a VIF): no node will take it.
     #[error("{0}")]
-    DeployFailed(String),
-    /// Ironic tried to tear down and failed; an operator must look at the node. May be asked for again.
+    NoNode(String),
+    /// Ironic failed, refused, or kept the node locked for longer than allowed. The same may be asked for again, once an operator
+    /// has looked at the node.
     #[error("{0}")]
-    TearDownFailed(String),
-    /// Ironic refuses the image itself: no node will take it. Do not try another.
-    #[error("{0}")]
-    Rejected(String),
-    /// Ironic's validation says that this node cannot be deployed like this. Clean up, try another node.
-    #[error("{0}")]
-    Invalid(String),
-    /// A VIF cannot be attached or detached.
-    #[error("{0}")]
-    Vif(String),
-    /// Asked to release a node that carries a deployment; tear it down instead.
-    #[error("{0}")]
-    Deployed(String),
-    /// The node was taken from the instance, or is being torn down, by somebody else.
+    Retry(String),
+    /// The node was taken from the instance, or is being torn down, by another request.
     #[error("{0}")]
     Gone(String),
     /// The caller cancelled. Nothing was undone.
     #[error("the operation was cancelled")]
     Cancelled,
-    /// The node stayed locked, or in a state that allows no change, for longer than `[ironic] api_max_retries` ×
-    /// `api_retry_interval`. May be asked for again.
-    #[error("{0}")]
-    LockedTooLong(String),
-    /// The config drive could not be made.
-    #[error("the config drive could not be made: {0}")]
-    ConfigDrive(String),
-    /// Ironic refused, or was away for longer than the driver's patience.
+    /// Ironic, or what the operation needs beside it, could not be reached for longer than [`Options::patience`](crate::Options::patience).
+    /// For the log: the text may name an address.
     #[error(transparent)]
-    Remote(#[from] openstack::Error),
+    Unreachable(#[from] openstack::Error),
+}
+
+impl Error {
+    /// What a user may read of it.
+    pub fn user_message(&self) -> String {
+        match self {
+            Self::Unreachable(_) => "Ironic cannot be reached, or failed".to_owned(),
+            told => told.to_string(),
+        }
+    }
+}
+
+/// What a user may read of an answer of Ironic's: what it refuses in its own words, and no more than that of anything else.
+pub fn user_message(error: &openstack::Error) -> String {
+    match error.status() {
+        Some(400..500) if !error.is_unauthorized() => format!("Ironic refuses: {}", error.message()),
+        _ => "Ironic cannot be reached, or failed".to_owned(),
+    }
 }

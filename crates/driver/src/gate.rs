@@ -1,11 +1,11 @@
-//! Where operations line up while Ironic takes no more of their kind.
+//! Where operations queue while Ironic is at its concurrency limit.
 //!
 //! Ironic refuses a deployment beyond `[conductor] max_concurrent_deploy` (250), a tear-down beyond
 //! `max_concurrent_clean` (50), and whatever its workers have no room for; it does not queue. One try then stands for
-//! all that wait: the first in the line tries, and while it is refused nobody does so again for [`PAUSE`]; when it is
-//! taken the next one tries at once. With nobody left in the line the gate is open.
+//! all that wait: the first in the queue tries, and while it is refused no other does so again for [`PAUSE`]; when it is
+//! accepted the next one tries at once. With an empty queue the gate is open.
 //!
-//! Who was refused goes to the end of the line: the limits may be those of one conductor, and the next node may be another's.
+//! A refused operation goes to the end of the queue: the limits may be those of one conductor, and the next node may be another's.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -19,15 +19,32 @@ use tracing::{info, warn};
 /// every few seconds.
 pub(crate) const PAUSE: Duration = Duration::from_secs(5);
 
-/// The gates of a driver: what Ironic limits apart from each other.
+/// Work of which Ironic takes only so much at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limited {
+    /// `[conductor] max_concurrent_deploy`.
+    Deployments,
+    /// `[conductor] max_concurrent_clean`.
+    TearDowns,
+}
+
+/// The gates of a driver: one for each limit.
 pub(crate) struct Gates {
-    pub(crate) deployments: Gate,
-    pub(crate) tear_downs: Gate,
+    deployments: Gate,
+    tear_downs: Gate,
 }
 
 impl Gates {
     pub(crate) fn new() -> Self {
         Self { deployments: Gate::new("deployments"), tear_downs: Gate::new("tear-downs") }
+    }
+
+    /// The gate of a kind of work.
+    pub(crate) fn of(&self, work: Limited) -> &Gate {
+        match work {
+            Limited::Deployments => &self.deployments,
+            Limited::TearDowns => &self.tear_downs,
+        }
     }
 }
 
@@ -44,21 +61,21 @@ pub(crate) struct Gate {
 struct State {
     /// When the next one may try; `None` while the gate is open.
     next: Option<Instant>,
-    /// How many are in the line, the one whose turn it is included.
-    line: usize,
+    /// How many are queued, the one whose turn it is included.
+    queued: usize,
 }
 
 /// The turn to try; ends when dropped.
 pub(crate) struct Turn<'a> {
     // In this order: the next one's turn begins when the count is right.
-    _place: InLine<'a>,
+    _place: Queued<'a>,
     _turn: tokio::sync::MutexGuard<'a, ()>,
 }
 
-/// A place in the line; given up when dropped.
-pub(crate) struct InLine<'a>(&'a Gate);
+/// A place in the queue; given up when dropped.
+pub(crate) struct Queued<'a>(&'a Gate);
 
-impl<'a> InLine<'a> {
+impl<'a> Queued<'a> {
     /// Waits for the turn to try.
     pub(crate) async fn turn(self) -> Turn<'a> {
         let turn = self.0.turn.lock().await;
@@ -70,12 +87,15 @@ impl<'a> InLine<'a> {
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.line -= 1;
-        if state.line == 0 && state.next.take().is_some() {
-            info!(what = self.0.what, "nobody waits for Ironic's limit any more");
+        state.queued -= 1;
+        if state.queued == 0 && state.next.take().is_some() {
+            info!(
+                what = self.0.what,
+                "Ironic's concurrency limit is not reached any more; the queue is empty"
+            );
         }
     }
 }
@@ -85,23 +105,23 @@ impl Gate {
         Self { what, state: Mutex::default(), turn: tokio::sync::Mutex::new(()) }
     }
 
-    /// Whether one may try without lining up.
+    /// Whether one may try without queueing.
     pub(crate) fn is_open(&self) -> bool {
         self.state().next.is_none()
     }
 
-    /// Ironic refused: it takes no more. Answers a new place in the line.
-    pub(crate) fn refused(&self) -> InLine<'_> {
+    /// Ironic refused: it takes no more. Answers a new place in the queue.
+    pub(crate) fn refused(&self) -> Queued<'_> {
         if self.state().next.replace(Instant::now() + PAUSE).is_none() {
-            warn!(what = self.what, "Ironic takes no more at once; the others wait for their turn");
+            warn!(what = self.what, "Ironic is at its concurrency limit; queueing");
         }
-        self.line_up()
+        self.queue()
     }
 
-    /// Takes a place in the line.
-    pub(crate) fn line_up(&self) -> InLine<'_> {
-        self.state().line += 1;
-        InLine(self)
+    /// Takes a place in the queue.
+    pub(crate) fn queue(&self) -> Queued<'_> {
+        self.state().queued += 1;
+        Queued(self)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,7 +142,7 @@ mod tests {
         let begin = Instant::now();
         let first = gate.refused().turn().await;
         assert_eq!(begin.elapsed(), PAUSE);
-        let (mut second, mut third) = (Box::pin(gate.line_up().turn()), Box::pin(gate.line_up().turn()));
+        let (mut second, mut third) = (Box::pin(gate.queue().turn()), Box::pin(gate.queue().turn()));
         assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
         let mut again = Box::pin(gate.refused().turn());
         drop(first);
@@ -137,9 +157,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_leaves_the_line_stops_nobody() {
+    async fn one_that_leaves_the_queue_stops_no_other() {
         let gate = Gate::new("tests");
-        let (mut first, mut second) = (Box::pin(gate.refused().turn()), Box::pin(gate.line_up().turn()));
+        let (mut first, mut second) = (Box::pin(gate.refused().turn()), Box::pin(gate.queue().turn()));
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         drop(first);
         drop(second.await);

@@ -1,32 +1,32 @@
 //! The Ironic driver: decide, act, watch.
 //!
-//! Each operation on a node is a pure function `decide` from what is observed to the next step ([`Next`]), an act that performs
-//! that step, and one loop for all of them. Waiting is the business of one watcher for all. Because the next step
-//! follows from what is observed, an operation that was cut off anywhere is resumed by starting it again.
+//! Each operation on a node is a plan: a pure decision from what is observed and remembered to the next step, and the call that
+//! carries a step out. One runner runs them all, and one watcher waits for all of them. Because the next step follows from what is
+//! observed, an operation that was cut off anywhere is resumed by starting it again.
 //!
 //! [`Driver`] is the way in.
 
-mod act;
-pub mod deploy;
-mod drive;
 mod driver;
 mod error;
 mod gate;
 mod ids;
-#[cfg(test)]
-mod model;
-mod next;
-pub mod release;
-pub mod reserve;
-pub mod server;
+pub mod instance_info;
+mod ironic;
+mod limits;
+mod operations;
+mod plan;
+mod progress;
+mod runner;
+mod setback;
 mod sight;
-pub mod teardown;
-pub mod vifs;
+#[cfg(test)]
+mod testing;
 pub mod watch;
 
 pub use driver::{ConfigDrive, Deployment, Driver, NoDrive, Options};
-pub use error::Error;
+pub use error::{Error, user_message};
 pub use ids::{InstanceId, NodeId};
-pub use next::{Failure, Next};
-pub use server::Server;
+pub use instance_info::Server;
+pub use operations::power::PowerChange;
+pub use progress::{Progress, Run, Unfollowed};
 pub use sight::{Sight, is_believable};

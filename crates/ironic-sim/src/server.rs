@@ -84,10 +84,12 @@ async fn exchange(
         Action::Hang => return std::future::pending().await,
     }
     let mut lose = false;
+    let mut late = None;
     let mut instead = None;
     match engine.strike(&recorded) {
         Some(Kind::Drop) => return line.cut(),
         Some(Kind::DropAfter) => lose = true,
+        Some(Kind::DelayAfter(delay)) => late = Some(delay),
         Some(Kind::Delay(delay)) => tokio::time::sleep(delay).await,
         Some(Kind::Status(status, body)) => instead = Some((status, Some(body), None)),
         Some(Kind::Locked) => {
@@ -103,6 +105,9 @@ async fn exchange(
             Err(refusal) => (refusal.status, Some(error_body(refusal.status, &refusal.text)), None),
         }
     });
+    if let Some(delay) = late {
+        tokio::time::sleep(delay).await;
+    }
     recorded.status = Some(status);
     engine.answered(&recorded);
     match engine.ask(&recorded) {

@@ -98,6 +98,8 @@ pub enum Kind {
     DropAfter,
     /// The work begins this much later.
     Delay(Duration),
+    /// The work is done, and its answer comes this much later: it shows how things were.
+    DelayAfter(Duration),
     /// 409 "is locked by host", as from a busy node.
     Locked,
 }

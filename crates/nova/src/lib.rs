@@ -1,13 +1,12 @@
-//! The control plane port over a stock Nova: the RPC server, the conductor's client, Nova's objects, Neutron, Placement
-//! and Cinder as a nova-compute uses them.
+//! The control plane port over a stock Nova: the RPC server, the conductor's client, Nova's objects, and Placement as a
+//! nova-compute uses it.
 
 pub mod announcer;
 pub mod conductor;
 pub mod instances;
 pub mod inventory;
-pub mod network;
 pub mod placement;
+mod refusals;
 pub mod server;
 pub mod service;
-pub mod vendordata;
-pub mod volumes;
+pub mod virtual_interfaces;

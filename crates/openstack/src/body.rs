@@ -13,6 +13,9 @@ const JWT: usize = 40;
 /// Longest text that is kept of a service's message, in characters.
 const LONGEST: usize = 1000;
 
+/// Longest text that is read for it, in bytes: what is masked may be much longer than what is left.
+const SCANNED: usize = 16 * LONGEST;
+
 /// What an error body says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -27,7 +30,7 @@ pub(crate) fn read(body: &[u8]) -> Said {
     let (code, message) = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(map)) => from_object(&map),
         Ok(Value::String(text)) => (None, text),
-        _ => (None, without_tags(&String::from_utf8_lossy(&body[..body.len().min(16 * LONGEST)]))),
+        _ => (None, without_tags(&String::from_utf8_lossy(&body[..body.len().min(SCANNED)]))),
     };
     let message = scrub(&message);
     let message = if message.is_empty() { "no message".to_owned() } else { message };
@@ -103,12 +106,12 @@ fn without_tags(html: &str) -> String {
     out
 }
 
-/// One line without secrets: user information of URLs, signatures of temporary URLs and Fernet tokens are masked, white
-/// space is squeezed, and the whole is cut at a thousand characters.
+/// One line without secrets: user information of URLs, signatures of temporary URLs and tokens (Fernet, JWT) are masked,
+/// white space is squeezed, and the whole is cut at a thousand characters.
 pub(crate) fn scrub(text: &str) -> String {
     let mut out = String::new();
     let mut length = 0;
-    for word in text.split_whitespace() {
+    for word in head(text).split_whitespace() {
         let word = scrub_word(word);
         length += word.chars().count() + 1;
         if length > LONGEST {
@@ -128,13 +131,29 @@ pub(crate) fn scrub(text: &str) -> String {
     out
 }
 
+/// The beginning of a text that is too long to be read whole. User information is recognised by the `@` behind it: where
+/// the cut would part the two, it is made before them.
+fn head(text: &str) -> &str {
+    if text.len() <= SCANNED {
+        return text;
+    }
+    let head = &text[..text.floor_char_boundary(SCANNED)];
+    let cut = head.rfind("://").map(|at| at + 3).filter(|from| !head[*from..].contains(ends_authority));
+    cut.map_or(head, |at| &head[..at])
+}
+
+/// Whether a character ends the part of a URL that names user and host.
+fn ends_authority(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '/' | '?' | '#' | '"' | '\'' | '<' | '>' | ',')
+}
+
 fn scrub_word(word: &str) -> String {
     let mut rest = word;
     let mut out = String::with_capacity(word.len());
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + 3);
         out.push_str(before);
-        let end = after.find(['/', '?', '#', '"', '\'', '<', '>', ',']).unwrap_or(after.len());
+        let end = after.find(ends_authority).unwrap_or(after.len());
         let authority = &after[..end];
         if let Some(at) = authority.rfind('@') {
             out.push_str("***");
@@ -167,19 +186,27 @@ fn mask_after(text: &str, key: &str) -> String {
 
 /// Masks tokens: `start` and what belongs to the same base64 word, when that is not shorter than `least`.
 fn mask_tokens(text: &str, start: &str, least: usize) -> String {
-    let Some(at) = text.find(start) else { return text.to_owned() };
-    let (before, token) = text.split_at(at);
-    let end = token
-        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.')))
-        .unwrap_or(token.len());
-    // A full stop ends the sentence, not the token.
-    let end = token[..end].trim_end_matches('.').len();
-    let shown = if end < least { &token[..end] } else { "***" };
-    format!("{before}{shown}{}", mask_tokens(&token[end..], start, least))
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(start) {
+        let (before, token) = rest.split_at(at);
+        let end = token
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.')))
+            .unwrap_or(token.len());
+        // A full stop ends the sentence, not the token.
+        let end = token[..end].trim_end_matches('.').len();
+        out.push_str(before);
+        out.push_str(if end < least { &token[..end] } else { "***" });
+        rest = &token[end..];
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn said(body: &str) -> (Option<String>, String) {
@@ -254,6 +281,50 @@ mod tests {
         let jwt = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJrIn0.c2lnbmF0dXJl-_c2lnbmF0dXJl";
         assert_eq!(scrub(&format!("token {jwt}. And (\"{jwt}\")")), "token ***. And (\"***\")");
         assert_eq!(scrub("the keyJob.eyJ ended"), "the keyJob.eyJ ended");
+    }
+
+    /// Whatever repeats in a body repeats as often as the sender likes: the reader needs the same stack for all.
+    #[test]
+    fn a_body_of_any_length_is_read() {
+        for piece in [
+            "eyJ,",
+            "gAAAAA,",
+            "eyJ",
+            "token=",
+            "token=,",
+            "https://",
+            "https://u:p@h/",
+            "://@",
+            "<",
+            "<a>",
+            "[",
+            "{\"error_message\":",
+            "\\",
+            "é",
+        ] {
+            let body = piece.repeat(100_000);
+            for body in
+                [json!({"error_message": body}).to_string(), json!({"faultstring": body}).to_string(), body]
+            {
+                let said = read(body.as_bytes());
+                assert!(said.message.chars().count() <= LONGEST + 1, "{piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_that_reaches_beyond_what_is_read_is_masked() {
+        let long = "s3cret".repeat(SCANNED);
+        for text in [
+            format!("https://user:{long}@host/"),
+            format!("see https://user:{long}@host/"),
+            format!("x?temp_url_sig={long}"),
+            format!("gAAAAA{long}"),
+            format!("eyJ{long}"),
+        ] {
+            let shown = scrub(&text);
+            assert!(!shown.contains("s3cret"), "{}", &shown[..shown.len().min(80)]);
+        }
     }
 
     proptest::proptest! {

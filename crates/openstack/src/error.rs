@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// Error of a call to an OpenStack service. Cheap enough to clone, so that callers who waited for the same thing share it.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The service answered with an error status. Normal for 404 and 409.
     #[error("{service} answered {status}{}: {message}{}", bracket(code.as_deref()), bracket(request_id.as_deref()))]

@@ -1,4 +1,4 @@
-//! Services that are in no catalog: an operator's own, at an address that he configured, with or without a token of ours.
+//! Services that are in no catalog: the operator's own, at a configured address, with or without a token of ours.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -31,8 +31,14 @@ impl Client {
         Self { services, tokens }
     }
 
-    /// Posts a JSON text to an address and reads the JSON answer. Only a failed connect is tried again.
-    pub async fn post(&self, caller: &Caller, address: &str, body: &SecretString) -> Result<Value, Error> {
+    /// Posts a JSON text to an address and reads the JSON answer, of whatever type; `None` for an answer of success without
+    /// a body (204, or an empty 200). Only a failed connect is tried again.
+    pub async fn post(
+        &self,
+        caller: &Caller,
+        address: &str,
+        body: &SecretString,
+    ) -> Result<Option<Value>, Error> {
         let url = Url::parse(address)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https"))
@@ -43,7 +49,8 @@ impl Client {
             let token = grant.as_ref().map(|grant| &grant.token);
             let answer = self.exchange(caller, url.clone(), token, body).await?;
             match (answer.status.as_u16(), &grant) {
-                (200..=299, _) => return answer.decode(),
+                (200..=299, _) if answer.body.is_empty() => return Ok(None),
+                (200..=299, _) => return answer.decode().map(Some),
                 (401, Some(refused)) if !renewed => {
                     grant = self.tokens.renew(refused).await?;
                     renewed = true;

@@ -59,6 +59,8 @@ pub struct ProviderQuery {
     pub member_of: Vec<Uuid>,
     /// Only those that have all of these traits.
     pub required: Vec<String>,
+    /// Only those with room for one of this resource class.
+    pub room_for: Option<String>,
 }
 
 /// Inventory of one resource class.
@@ -230,6 +232,9 @@ impl Client {
         if !query.member_of.is_empty() {
             let ids: Vec<String> = query.member_of.iter().map(Uuid::to_string).collect();
             request = request.query("member_of", format!("in:{}", ids.join(",")));
+        }
+        if let Some(class) = &query.room_for {
+            request = request.query("resources", format!("{class}:1"));
         }
         if !query.required.is_empty() {
             request = request.query("required", query.required.join(","));

@@ -218,9 +218,10 @@ pub(crate) fn causes(error: &reqwest::Error) -> String {
     body::scrub(if text.is_empty() { "failed" } else { &text })
 }
 
-/// Where to go on after a redirect: only on the same host, and never from https to http, since the request carries a token.
+/// Where to go on after a redirect, with the same method whatever the status, as keystoneauth does: only on the same host,
+/// and never from https to http, since the request carries a token.
 fn redirect(from: &Url, answer: &Answer) -> Option<Url> {
-    if !matches!(answer.status.as_u16(), 301 | 302 | 307 | 308) {
+    if !matches!(answer.status.as_u16(), 301..=303 | 307 | 308) {
         return None;
     }
     let to = from.join(answer.header("location")?).ok()?;

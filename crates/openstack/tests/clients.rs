@@ -90,7 +90,7 @@ async fn ironics_writes_are_as_captured() {
         .set_provision_state(&caller, node(1), ironic::ProvisionTarget::Active, Some(&drive), None)
         .await
         .unwrap();
-    client.set_power_state(&caller, node(1), ironic::PowerTarget::SoftOff).await.unwrap();
+    client.set_power_state(&caller, node(1), ironic::PowerTarget::SoftOff, None).await.unwrap();
     client.attach_vif(&caller, node(1), "port").await.unwrap();
     client.detach_vif(&caller, node(1), "port").await.unwrap();
     client.set_console(&caller, node(1), true).await.unwrap();

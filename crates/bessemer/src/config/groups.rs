@@ -11,6 +11,8 @@ pub(super) const BESSEMER: &[Opt] = &[
     Opt::string("metrics_host").default("127.0.0.1"),
     Opt::new("metrics_port", Kind::Int { min: Some(0), max: Some(65535) }).default("9180"),
     // How many nodes' inventories are written to Placement and the conductor at once.
+    // How many seconds an operation waits for an Ironic that cannot be reached; 0: as long as it takes.
+    Opt::int_from("ironic_outage_timeout", 0).default("0"),
     Opt::int_from("parallel_updates", 1).default("8"),
     // How many nodes may be missing from one list of Ironic's that is believed.
     Opt::int_from("max_node_removals", 0).mutable(),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use driver::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::atomic_file;
 use crate::ports::KnownProvider;
 
 /// The file of known providers.
@@ -48,7 +48,7 @@ impl KnownFile {
     /// Records what is known, whole or not at all.
     pub fn save(&self, providers: &HashMap<NodeId, KnownProvider>) -> io::Result<()> {
         let document = Document { version: VERSION, providers };
-        durable::write(&self.path, &serde_json::to_vec(&document)?)
+        atomic_file::write(&self.path, &serde_json::to_vec(&document)?)
     }
 }
 

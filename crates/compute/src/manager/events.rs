@@ -2,14 +2,12 @@
 
 use driver::InstanceId;
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Manager, caller};
+use super::{Manager, caller, run};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::ports::Result;
-
-/// The event that users see of a power change that nobody asked the control plane for.
-const POWER_EVENT: &str = "compute_power_update";
+use crate::ports::{Action, Result};
 
 impl Manager {
     /// A port of an instance changed: its addresses are read again.
@@ -40,8 +38,9 @@ impl Manager {
         let has = |instance: &Instance| instance.network.0.iter().any(|vif| vif.id == port.to_string());
         let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
         // A locked node may take minutes: nobody else waits for it.
+        let (caller, never) = (caller(context), CancellationToken::new());
         if let Some(node) = instance.node
-            && let Err(error) = self.0.ports.driver.detach_vifs(&caller(context), id, node, &[port]).await
+            && let Err(error) = self.0.ports.driver.detach_vifs(run(&caller, id, &never), node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
@@ -56,13 +55,13 @@ impl Manager {
     /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         let instances = &self.0.ports.instances;
-        if let Err(error) = instances.start_event(context, id, POWER_EVENT, false).await {
+        if let Err(error) = instances.start_event(context, id, Action::PowerUpdate, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
-        if let Err(error) = instances.finish_event(context, id, POWER_EVENT, failure).await {
+        if let Err(error) = instances.finish_event(context, id, Action::PowerUpdate, failure).await {
             tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
         }
     }
@@ -91,7 +90,7 @@ impl Manager {
         };
         // Events may come late and in any order: the machine has the last word.
         match self.0.ports.driver.node(&caller(context), node).await {
-            Ok(found) if crate::build::power(&found.power_state) == power => {}
+            Ok(found) if crate::operations::create::power(&found.power_state) == power => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
         }

@@ -1,7 +1,8 @@
 //! The compute manager: takes requests, runs each to its end, and takes up after a restart what was under way.
 
+mod abandon;
+mod ending;
 mod events;
-mod give_up;
 mod resume;
 
 use std::collections::{HashMap, HashSet};
@@ -12,21 +13,22 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use driver::{Driver, InstanceId};
+use driver::{Driver, InstanceId, Run, Unfollowed};
 use futures_util::FutureExt;
 use openstack::Caller;
 use oslo::context::RequestContext;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
-use crate::build::{self, Build};
-use crate::delete::Delete;
 use crate::inventory::Reporter;
-use crate::journal::{Entry, Journal, Verdict, Work};
+use crate::journal::{Announced, Ending, Entry, Journal, Verdict, Work};
 use crate::locks::{Locks, Place};
+use crate::operations::create::{self, Build};
+use crate::operations::delete::Delete;
 use crate::ports::{Announcer, Instances, Networks, Placement, VendorDataSource, Volumes};
-use crate::request::{BuildRequest, DeleteRequest};
+use crate::request::{BuildRequest, DeleteRequest, Origin};
 
 /// How long work that could not be ended (the control plane was away for longer than a call waits) rests before it is
 /// tried again.
@@ -40,6 +42,34 @@ pub(crate) enum Start {
     Resumed,
     /// A build that had failed for this reason; what is left is to undo it and to say so.
     Failed(Verdict),
+    /// As resumed; those who listen know this of it.
+    Announced(Announced),
+    /// Work with an outcome that could not be written to its end.
+    Ending(Ending),
+}
+
+impl Start {
+    /// How the work of an entry goes on after a restart.
+    fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry { ending: Some(ending), .. } => Self::Ending(ending.clone()),
+            Entry { verdict: Some(verdict), .. } => Self::Failed(verdict.clone()),
+            Entry { announced: Announced::Nothing, .. } => Self::Resumed,
+            Entry { announced, .. } => Self::Announced(*announced),
+        }
+    }
+
+    /// The entry from which a restart goes on like this.
+    pub(crate) fn entry(&self, work: Work, origin: Origin) -> Entry {
+        let mut entry = Entry::new(work, origin);
+        match self.clone() {
+            Self::Fresh | Self::Resumed => {}
+            Self::Failed(verdict) => entry.verdict = Some(verdict),
+            Self::Announced(announced) => entry.announced = announced,
+            Self::Ending(ending) => entry.ending = Some(ending),
+        }
+        entry
+    }
 }
 
 /// Whether work is over.
@@ -62,7 +92,7 @@ pub struct Options {
     pub max_concurrent_builds: usize,
     /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
     pub sync_interval: Option<Duration>,
-    pub build: build::Options,
+    pub build: create::Options,
 }
 
 /// Everything that the manager speaks to.
@@ -82,6 +112,13 @@ pub struct Ports {
 #[derive(Clone)]
 pub struct Manager(Arc<Inner>);
 
+/// Work that is under way, or waits to be tried again.
+struct Running {
+    cancel: CancellationToken,
+    /// The ports that the user brought to a build.
+    brought: Vec<Uuid>,
+}
+
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) ports: Ports,
@@ -93,7 +130,7 @@ pub(crate) struct Inner {
     pub(crate) builds: Arc<Semaphore>,
     /// One at a time takes a request into the journal or ends its work.
     entries: Locks<Work>,
-    running: Mutex<HashMap<Work, CancellationToken>>,
+    running: Mutex<HashMap<Work, Running>>,
     /// What this start took up. The broker may deliver these requests once more, at a time when they have ended: one that
     /// failed here may be at work on another node by then.
     taken_up: Mutex<HashSet<Work>>,
@@ -136,12 +173,12 @@ impl Manager {
     }
 
     /// A request that came again changes nothing of the work that it is about.
-    async fn admit(&self, work: Work, origin: crate::request::Origin) -> io::Result<()> {
+    async fn admit(&self, work: Work, origin: Origin) -> io::Result<()> {
         let _alone = self.0.entries.lock(work.clone()).await;
         if self.running().contains_key(&work) || self.taken_up().contains(&work) {
             return Ok(());
         }
-        self.0.journal.keep(Entry { work, origin, verdict: None }).await
+        self.0.journal.keep(Entry::new(work, origin)).await
     }
 
     /// Begins a build that was admitted and returns at once. One that runs already is not begun again.
@@ -156,23 +193,24 @@ impl Manager {
 
     fn start_build(&self, work: Work, request: BuildRequest, start: Start) {
         let (inner, known) = (self.0.clone(), work.clone());
-        self.begin(work, start, move |start, cancel| {
+        let (origin, brought) = (request.origin.clone(), request.brought_ports());
+        self.begin(work, origin, brought, start, move |start, cancel| {
             Box::pin(Build::new(inner.clone(), known.clone(), request.clone(), start, cancel).run())
         });
     }
 
     fn start_delete(&self, work: Work, request: DeleteRequest, start: Start) {
         self.stop_builds(request.instance.id);
-        let inner = self.0.clone();
-        self.begin(work, start, move |start, _| {
+        let (inner, origin) = (self.0.clone(), request.origin.clone());
+        self.begin(work, origin, Vec::new(), start, move |start, _| {
             Box::pin(Delete::new(inner.clone(), request.clone(), start).run())
         });
     }
 
     /// Runs a work, unless it runs already, after all that was begun for the same instance before. Its journal entry is
-    /// erased when it has ended, and only then: work that could not be settled because the control plane was away is
-    /// tried again, here and after a restart.
-    fn begin<F>(&self, work: Work, start: Start, run: F)
+    /// erased when it has ended, and only then: work that could not be settled because something was away is tried
+    /// again, here and after a restart.
+    fn begin<F>(&self, work: Work, origin: Origin, brought: Vec<Uuid>, start: Start, run: F)
     where
         F: Fn(Start, CancellationToken) -> Pin<Box<dyn Future<Output = End> + Send>> + Send + 'static,
     {
@@ -187,7 +225,7 @@ impl Manager {
                 );
                 return;
             }
-            running.insert(work.clone(), cancel.clone());
+            running.insert(work.clone(), Running { cancel: cancel.clone(), brought });
         }
         gauge(&work, 1.0);
         let (manager, inner) = (self.clone(), self.0.clone());
@@ -196,7 +234,7 @@ impl Manager {
             let ended = tokio::select! {
                 biased;
                 () = inner.shutdown.cancelled() => false,
-                () = settle(&inner, &work, place, start, cancel, run) => true,
+                () = settle(&inner, &work, &origin, place, start, cancel, run) => true,
             };
             let _alone = inner.entries.lock(work.clone()).await;
             if ended && let Err(error) = inner.journal.erase(&work).await {
@@ -207,8 +245,8 @@ impl Manager {
         });
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Work, CancellationToken>> {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, HashMap<Work, Running>> {
+        self.0.running()
     }
 
     fn taken_up(&self) -> MutexGuard<'_, HashSet<Work>> {
@@ -217,9 +255,9 @@ impl Manager {
 
     /// Tells the builds of an instance that it is not wanted any more.
     fn stop_builds(&self, id: InstanceId) {
-        for (work, cancel) in self.running().iter() {
+        for (work, running) in self.running().iter() {
             if matches!(work, Work::Build { instance, .. } if *instance == id) {
-                cancel.cancel();
+                running.cancel.cancel();
             }
         }
     }
@@ -268,10 +306,25 @@ impl Manager {
     }
 }
 
+impl Inner {
+    fn running(&self) -> MutexGuard<'_, HashMap<Work, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ports that the user brought to builds of an instance that have not ended. A delete goes before a build that
+    /// could not give them back, or not even write down whose they are: it must know.
+    pub(crate) fn brought_ports(&self, id: InstanceId) -> Vec<Uuid> {
+        let running = self.running();
+        let of_instance = running.iter().filter(|(work, _)| work.instance() == id);
+        of_instance.flat_map(|(_, running)| running.brought.iter().copied()).collect()
+    }
+}
+
 /// Runs a work until it has ended.
 async fn settle<F>(
     inner: &Inner,
     work: &Work,
+    origin: &Origin,
     place: Place<InstanceId>,
     mut start: Start,
     cancel: CancellationToken,
@@ -283,9 +336,14 @@ async fn settle<F>(
     loop {
         let turn = place.take().unwrap_or_else(|| inner.locks.line_up(work.instance()));
         let alone = turn.held().await;
-        match AssertUnwindSafe(run(start, cancel.clone())).catch_unwind().await {
+        match AssertUnwindSafe(run(start.clone(), cancel.clone())).catch_unwind().await {
             Ok(End::Ended) => return,
-            Ok(End::Unsettled(next)) => start = next,
+            Ok(End::Unsettled(next)) => {
+                if next != start {
+                    inner.write_down(work, origin, &next).await;
+                }
+                start = next;
+            }
             Err(_) => return inner.give_up_after_panic(work).await,
         }
         drop(alone);
@@ -312,6 +370,11 @@ fn gauge(work: &Work, by: f64) {
         Work::Delete { .. } => "delete",
     };
     metrics::gauge!("bessemer_operations_in_flight", "operation" => name).increment(by);
+}
+
+/// What an operation of the driver's runs within.
+pub(crate) fn run<'a>(caller: &'a Caller, instance: InstanceId, cancel: &'a CancellationToken) -> Run<'a> {
+    Run { caller, instance, cancel, progress: &Unfollowed }
 }
 
 /// Whom a call to Ironic is made for: the service itself, in the name of the request.

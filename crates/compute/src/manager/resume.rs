@@ -6,7 +6,7 @@ use driver::InstanceId;
 use oslo::context::RequestContext;
 use serde_json::json;
 
-use super::give_up::{is_building, is_ending, is_rebuild};
+use super::abandon::{is_building, is_ending, is_rebuild};
 use super::{Manager, RETRY, Start};
 use crate::instance::{Instance, VmState};
 use crate::journal::Work;
@@ -50,7 +50,7 @@ impl Manager {
             };
             journalled.builds.push(entry.work.instance());
             self.taken_up().insert(entry.work.clone());
-            let start = entry.verdict.map_or(Start::Resumed, Start::Failed);
+            let start = Start::of(&entry);
             self.start_build(entry.work, request, start);
         }
         for entry in deletes {
@@ -60,7 +60,8 @@ impl Manager {
             };
             journalled.deletes.push(entry.work.instance());
             self.taken_up().insert(entry.work.clone());
-            self.start_delete(entry.work, request, Start::Resumed);
+            let start = Start::of(&entry);
+            self.start_delete(entry.work, request, start);
         }
         let (builds, deletes) = (journalled.builds.len(), journalled.deletes.len());
         if builds + deletes > 0 {

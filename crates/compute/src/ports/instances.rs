@@ -21,6 +21,17 @@ pub struct Fault {
     pub details: String,
 }
 
+/// What users see under way in an instance's list of actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A server is built.
+    Create,
+    /// A server is deleted.
+    Delete,
+    /// A machine's power changed without the control plane.
+    PowerUpdate,
+}
+
 /// The instances of the control plane.
 #[async_trait]
 pub trait Instances: Send + Sync {
@@ -68,22 +79,22 @@ pub trait Instances: Send + Sync {
     /// Stores a fault. An instance that is gone has no faults: no error then.
     async fn record_fault(&self, context: &RequestContext, id: InstanceId, fault: &Fault) -> Result<()>;
 
-    /// Begins an event of the action that the request id names. `resumed`: it may have begun before a restart; it is
+    /// Begins what the request id names. `resumed`: it may have begun before a restart; it is
     /// begun only if it was not.
     async fn start_event(
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         resumed: bool,
     ) -> Result<()>;
 
-    /// Ends an event: success, or the failure's text and its longer story.
+    /// Ends it: success, or the failure's text and its longer story. One that never began has no end: no error then.
     async fn finish_event(
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()>;
 
@@ -91,7 +102,7 @@ pub trait Instances: Send + Sync {
     async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> Result<()>;
 
     /// How many members of a server group, other than `instance`, this service already has, and whether its policy
-    /// allows one more; `Err(Refused)` with class `GroupAffinityViolation` when it does not.
+    /// allows one more; `Err(Refused)` with `GroupPolicy` when it does not.
     async fn check_group_policy(
         &self,
         context: &RequestContext,

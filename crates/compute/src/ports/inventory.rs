@@ -1,6 +1,6 @@
 //! The ports to the compute node records and to Placement: the control plane's picture of the machines.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use driver::{InstanceId, NodeId};
@@ -75,6 +75,14 @@ pub struct KnownProvider {
     pub traits: BTreeSet<String>,
 }
 
+/// What an instance holds in Placement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Changes whenever the claim does.
+    pub generation: i64,
+    pub nodes: BTreeSet<NodeId>,
+}
+
 /// Placement: resource providers and allocations.
 #[async_trait]
 pub trait Placement: Send + Sync {
@@ -97,6 +105,19 @@ pub trait Placement: Send + Sync {
 
     /// The nodes that an instance holds.
     async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>>;
+
+    /// The nodes that could be booked for one machine of this resource class: those in which neither a reservation nor an
+    /// allocation takes it. One list.
+    async fn with_room(&self, class: &str) -> Result<HashSet<NodeId>>;
+
+    /// Who holds a node.
+    async fn holders(&self, node: NodeId) -> Result<Vec<InstanceId>>;
+
+    /// What an instance holds, to be compared later; `None`: nothing.
+    async fn claim(&self, instance: InstanceId) -> Result<Option<Claim>>;
+
+    /// Takes one node out of a claim, if the claim is still this; answers whether it was.
+    async fn take_from(&self, instance: InstanceId, node: NodeId, claim: &Claim) -> Result<bool>;
 
     /// Deletes what an instance holds; no error when it holds nothing.
     async fn release(&self, context: &RequestContext, instance: InstanceId) -> Result<()>;

@@ -5,15 +5,17 @@ mod events;
 mod instances;
 mod inventory;
 mod networks;
+mod refusal;
 mod vendor_data;
 mod volumes;
 
 pub use events::{Announcer, Event, Phase};
-pub use instances::{Fault, Instances};
-pub use inventory::{Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
+pub use instances::{Action, Fault, Instances};
+pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
 pub use networks::Networks;
+pub use refusal::Refusal;
 pub use vendor_data::{VendorData, VendorDataSource};
-pub use volumes::Volumes;
+pub use volumes::{Connector, Volumes};
 
 use driver::InstanceId;
 
@@ -29,10 +31,9 @@ pub enum Error {
     /// The instance is in another task than the step expects: the work ends.
     #[error("{0}")]
     UnexpectedTask(String),
-    /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …). `class` is the
-    /// name under which the control plane knows the failure.
+    /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …).
     #[error("{message}")]
-    Refused { class: String, message: String },
+    Refused { why: Refusal, message: String },
     /// The record belongs to another service now: forget it.
     #[error("{0}")]
     Taken(String),

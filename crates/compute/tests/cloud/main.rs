@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
 
+mod claims;
+mod endings;
 mod hidden;
 mod reporting;
 mod restart;

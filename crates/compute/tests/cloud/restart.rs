@@ -53,13 +53,13 @@ async fn build_again(world: &Arc<World>, state: &Path, node: NodeId) {
 }
 
 /// Starts the service again and lets it end what it finds.
-async fn start_again(world: &Arc<World>, state: &Path) {
+pub async fn start_again(world: &Arc<World>, state: &Path) {
     let process = Process::start(world, state, None);
     process.manager.resume().unwrap();
     process.ended().await;
 }
 
-fn nothing_is_journalled(state: &Path) {
+pub fn nothing_is_journalled(state: &Path) {
     let left = std::fs::read_dir(state.join("bessemer/journal")).map_or(0, Iterator::count);
     assert_eq!(left, 0, "journal entries left");
 }
@@ -96,7 +96,7 @@ fn is_gone(world: &World, id: InstanceId, why: &str) {
 
 /// Runs a scenario for a kill before and after every call from the first on, several at a time, until one comes to its
 /// end unharmed. The scenario answers whether it was long enough for the kill.
-async fn kill_everywhere<F, Fut>(scenario: F)
+pub async fn kill_everywhere<F, Fut>(scenario: F)
 where
     F: Fn(Kill, String) -> Fut,
     Fut: Future<Output = bool>,

@@ -2,17 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use driver::{Error, InstanceId, NodeId, Options};
+use driver::{Error, InstanceId, NodeId, Options, Run};
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State};
-use openstack::{
-    Caller,
-    ironic::{NewVolumeTarget, ProvisionState},
-};
+use openstack::ironic::{NewVolumeTarget, ProvisionState};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{Drive, Host, assert_free, deployment, numbered_deployment, sim, vif};
+use crate::support::{Drive, Host, assert_free, deployment, numbered_deployment, run, sim, vif};
 
 #[tokio::test(start_paused = true)]
 async fn a_build_makes_an_active_node_with_few_requests() {
@@ -39,7 +36,7 @@ async fn a_node_that_is_taken_is_unavailable() {
     let node = sim.enroll_with(|node| node.instance_uuid = Some(Uuid::from_u128(9)));
     let host = Host::start(&sim);
     let error = host.build(&deployment(node), &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, Error::AnotherNode(_)), "{error:?}");
     assert_eq!(sim.count(Call::PatchNode), 0);
 }
 
@@ -55,7 +52,7 @@ async fn a_node_that_is_taken_while_we_reserve_it_is_unavailable() {
         ironic_sim::Action::Go
     }));
     let error = Host::start(&sim).build(&deployment(node), &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, Error::AnotherNode(_)), "{error:?}");
     assert_eq!(sim.node(node).instance_uuid, Some(taken));
 }
 
@@ -66,7 +63,7 @@ async fn an_instance_that_still_holds_another_node_cannot_reserve_a_second() {
     let instance = deployment(nodes[0]).server.instance;
     sim.update(nodes[0], |node| node.instance_uuid = Some(instance.0));
     let error = Host::start(&sim).build(&deployment(nodes[1]), &[]).await.unwrap_err();
-    assert!(matches!(&error, Error::Unavailable(text) if text.contains("another node")), "{error:?}");
+    assert!(matches!(&error, Error::AnotherNode(text) if text.contains("another node")), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +73,7 @@ async fn a_deployment_that_ironic_fails_says_why_and_is_torn_down_clean() {
     sim.fail_deploy(node, "the disk is on fire");
     let host = Host::start(&sim);
     let error = host.build(&deployment(node), &[vif(7)]).await.unwrap_err();
-    assert!(matches!(&error, Error::DeployFailed(text) if text.contains("on fire")), "{error:?}");
+    assert!(matches!(&error, Error::AnotherNode(text) if text.contains("on fire")), "{error:?}");
     host.tear_down(&deployment(node)).await.unwrap();
     assert_free(&sim.wait_for_state(node, State::Available).await);
 }
@@ -88,9 +85,9 @@ async fn a_node_that_ironic_finds_fault_with_is_not_deployed() {
     sim.set_validation(node, "storage", Some("no connector"));
     let host = Host::start(&sim);
     let error = host.build(&deployment(node), &[]).await.unwrap_err();
-    assert!(matches!(&error, Error::Invalid(text) if text.contains("no connector")), "{error:?}");
+    assert!(matches!(&error, Error::AnotherNode(text) if text.contains("no connector")), "{error:?}");
     assert_eq!(sim.node(node).deploys, 0);
-    host.driver.release(&Caller::default(), deployment(node).server.instance, NodeId(node)).await.unwrap();
+    host.tear_down(&deployment(node)).await.unwrap();
     assert_free(&sim.node(node));
 }
 
@@ -101,7 +98,7 @@ async fn an_image_that_ironic_refuses_is_rejected() {
     let body = ironic_sim::error_body(400, "InvalidImage: the format is not what it says");
     sim.fault(Fault::once(Matcher::call(Call::SetProvision), Kind::Status(400, body)));
     let error = Host::start(&sim).build(&deployment(node), &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Rejected(_)), "{error:?}");
+    assert!(matches!(error, Error::NoNode(_)), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,19 +106,21 @@ async fn what_a_config_drive_is_made_from_may_be_away_for_a_while() {
     let sim = sim().start().await;
     let node = sim.enroll(1)[0];
     let wanted = deployment(node);
-    let (host, caller) = (Host::start(&sim), Caller::default());
-    host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+    let host = Host::start(&sim);
+    host.reserve(&wanted).await.unwrap();
     let drive = Drive::default();
     drive.away.store(20, Ordering::SeqCst);
-    host.driver.deploy(&caller, &wanted, &drive, &CancellationToken::new()).await.unwrap();
+    host.driver.deploy(run(wanted.server.instance), &wanted, &drive).await.unwrap();
     assert_eq!(drive.built.load(Ordering::SeqCst), 21);
 
     let node = sim.enroll(1)[0];
     let wanted = numbered_deployment(node, 2);
-    host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+    let patience = Some(Duration::from_mins(15));
+    let host = Host::start_with(&sim, Options { patience, ..Options::default() });
+    host.reserve(&wanted).await.unwrap();
     drive.away.store(1000, Ordering::SeqCst);
-    let error = host.driver.deploy(&caller, &wanted, &drive, &CancellationToken::new()).await.unwrap_err();
-    assert!(matches!(error, Error::ConfigDrive(_)), "{error:?}");
+    let error = host.driver.deploy(run(wanted.server.instance), &wanted, &drive).await.unwrap_err();
+    assert!(matches!(error, Error::AnotherNode(_)), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,7 +164,7 @@ async fn a_locked_node_is_asked_again_within_the_limit() {
     sim.lock(node);
     let begin = tokio::time::Instant::now();
     let error = host.build(&deployment(node), &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_) | Error::LockedTooLong(_)), "{error:?}");
+    assert!(matches!(error, Error::AnotherNode(_) | Error::Retry(_)), "{error:?}");
     assert!(begin.elapsed() <= Duration::from_secs(11), "{:?}", begin.elapsed());
 }
 
@@ -198,9 +197,9 @@ async fn cancelling_ends_a_wait_at_once_and_tearing_down_follows() {
     let building = {
         let (driver, cancel, wanted) = (host.driver.clone(), cancel.clone(), deployment(node));
         tokio::spawn(async move {
-            let caller = Caller::default();
-            driver.reserve(&caller, wanted.node, wanted.server.instance).await?;
-            driver.deploy(&caller, &wanted, &Drive::default(), &cancel).await
+            let run = Run { cancel: &cancel, ..run(wanted.server.instance) };
+            driver.reserve(run, wanted.node).await?;
+            driver.deploy(run, &wanted, &Drive::default()).await
         })
     };
     sim.wait_for_state(node, State::DeployWait).await;
@@ -238,13 +237,12 @@ async fn the_config_drive_is_built_only_when_the_node_is_about_to_be_deployed() 
     let sim = sim().start().await;
     let node = sim.enroll(1)[0];
     let host = Host::start(&sim);
-    let (caller, cancel, drive, wanted) =
-        (Caller::default(), CancellationToken::new(), Drive::default(), deployment(node));
-    host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+    let (drive, wanted) = (Drive::default(), deployment(node));
+    host.reserve(&wanted).await.unwrap();
     sim.fault(Fault { matcher: Matcher::call(Call::SetProvision), times: 3, kind: Kind::Locked });
-    host.driver.deploy(&caller, &wanted, &drive, &cancel).await.unwrap();
+    host.driver.deploy(run(wanted.server.instance), &wanted, &drive).await.unwrap();
     assert_eq!(drive.built.load(Ordering::SeqCst), 1);
-    host.driver.deploy(&caller, &wanted, &drive, &cancel).await.unwrap();
+    host.driver.deploy(run(wanted.server.instance), &wanted, &drive).await.unwrap();
     assert_eq!(drive.built.load(Ordering::SeqCst), 1);
     assert_eq!(sim.node(node).deploys, 1);
 }
@@ -269,11 +267,11 @@ async fn volume_targets_are_added_once_and_go_with_a_release() {
     sim.fault(Fault::once(Matcher::call(Call::CreateTarget), Kind::DropAfter));
     for _ in 0..2 {
         let error = host.build(&wanted, &[vif(1)]).await.unwrap_err();
-        assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+        assert!(matches!(error, Error::AnotherNode(_)), "{error:?}");
         assert_eq!(sim.node(node).targets.len(), 2);
     }
     assert!(!sim.node(node).instance_info.contains_key("image_source"));
-    host.driver.release(&Caller::default(), wanted.server.instance, wanted.node).await.unwrap();
+    host.tear_down(&wanted).await.unwrap();
     assert_free(&sim.node(node));
     assert_eq!(sim.node(node).provision_state, State::Available);
 }
@@ -306,7 +304,7 @@ async fn a_volume_target_that_was_left_does_not_reach_the_next_server() {
     // Ironic deletes no target of a machine that is on.
     let on = with_left_target(&sim, "cinder", "power on");
     let error = host.build(&numbered_deployment(on, 2), &[]).await.unwrap_err();
-    assert!(matches!(&error, Error::Unavailable(text) if text.contains("switch the node off")), "{error:?}");
+    assert!(matches!(&error, Error::AnotherNode(text) if text.contains("switch the node off")), "{error:?}");
     assert_eq!(sim.node(on).deploys, 0);
 }
 
@@ -323,13 +321,13 @@ async fn a_vif_that_does_not_fit_is_an_error_and_one_too_many_is_detached() {
     let sim = sim().start().await;
     let node = sim.enroll(1)[0];
     let host = Host::start(&sim);
-    let (caller, id) = (Caller::default(), NodeId(node));
-    host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1)]).await.unwrap();
-    host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1)]).await.unwrap();
+    let (run, id) = (run(InstanceId(node)), NodeId(node));
+    host.driver.attach_vifs(run, id, &[vif(1)]).await.unwrap();
+    host.driver.attach_vifs(run, id, &[vif(1)]).await.unwrap();
     assert_eq!(sim.count(Call::AttachVif), 1);
-    let error = host.driver.attach_vifs(&caller, InstanceId(id.0), id, &[vif(1), vif(2)]).await.unwrap_err();
-    assert!(matches!(error, Error::Vif(_)), "{error:?}");
-    host.driver.detach_vifs(&caller, InstanceId(id.0), id, &[vif(1), vif(2)]).await.unwrap();
+    let error = host.driver.attach_vifs(run, id, &[vif(1), vif(2)]).await.unwrap_err();
+    assert!(matches!(error, Error::NoNode(_)), "{error:?}");
+    host.driver.detach_vifs(run, id, &[vif(1), vif(2)]).await.unwrap();
     assert_free(&sim.node(node));
 }
 
@@ -338,7 +336,7 @@ async fn each_outage_has_the_whole_patience_and_no_more() {
     let patience = Duration::from_mins(1);
     let outage = |call| Fault { matcher: Matcher::call(call), times: u32::MAX, kind: Kind::Drop };
     let sim = sim().start().await;
-    let host = Host::start_with(&sim, Options { patience, ..Options::default() });
+    let host = Host::start_with(&sim, Options { patience: Some(patience), ..Options::default() });
     let node = sim.enroll(1)[0];
     let healer = sim.clone();
     sim.fault(outage(Call::GetNode));
@@ -357,7 +355,7 @@ async fn each_outage_has_the_whole_patience_and_no_more() {
     let begin = tokio::time::Instant::now();
     let wanted = numbered_deployment(node, 2);
     let error = host.build(&wanted, &[]).await.unwrap_err();
-    assert!(matches!(error, Error::Remote(_)), "{error:?}");
+    assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
     assert!(begin.elapsed() < patience * 3 / 2, "{:?}", begin.elapsed());
 }
 
@@ -380,7 +378,7 @@ async fn what_ironic_refuses_for_good_is_not_asked_for_long() {
 async fn a_waiting_deployment_takes_little_memory() {
     let sim = sim().start().await;
     let (host, wanted) = (Host::start(&sim), deployment(sim.enroll(1)[0]));
-    let (caller, drive, cancel) = (Caller::default(), Drive::default(), CancellationToken::new());
-    let deploying = host.driver.deploy(&caller, &wanted, &drive, &cancel);
+    let drive = Drive::default();
+    let deploying = host.driver.deploy(run(wanted.server.instance), &wanted, &drive);
     assert!(size_of_val(&deploying) < 8192, "{}", size_of_val(&deploying));
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use driver::{Deployment, Error};
+use driver::{Deployment, Error, Run};
 use futures_util::future::join_all;
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State};
-use openstack::{Caller, ironic::ProvisionState};
+use openstack::ironic::ProvisionState;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Drive, Host, assert_free, numbered_deployment, sim};
+use crate::support::{Drive, Host, assert_free, numbered_deployment, run, sim};
 
 /// So many nodes, each with a deployment of its own.
 fn fleet(sim: &Sim, size: u128) -> Vec<Deployment> {
@@ -80,19 +80,19 @@ async fn who_waits_for_a_turn_can_be_cancelled_and_holds_nobody_up() {
     sim.hold(State::Deploying);
     let fleet = fleet(&sim, 3);
     let host = Host::start(&sim);
-    let (cancel, never) = (CancellationToken::new(), CancellationToken::new());
-    let (caller, drive) = (Caller::default(), Drive::default());
+    let (cancel, drive) = (CancellationToken::new(), Drive::default());
     for wanted in &fleet {
-        host.driver.reserve(&caller, wanted.node, wanted.server.instance).await.unwrap();
+        host.reserve(wanted).await.unwrap();
     }
-    let first = host.driver.deploy(&caller, &fleet[0], &drive, &never);
+    let first = host.driver.deploy(run(fleet[0].server.instance), &fleet[0], &drive);
     let cancelled = async {
         sim.wait_for_state(fleet[0].node.0, State::Deploying).await;
-        host.driver.deploy(&caller, &fleet[1], &drive, &cancel).await
+        let run = Run { cancel: &cancel, ..run(fleet[1].server.instance) };
+        host.driver.deploy(run, &fleet[1], &drive).await
     };
     let last = async {
         sim.wait_for_state(fleet[0].node.0, State::Deploying).await;
-        host.driver.deploy(&caller, &fleet[2], &drive, &never).await
+        host.driver.deploy(run(fleet[2].server.instance), &fleet[2], &drive).await
     };
     let script = async {
         tokio::time::sleep(Duration::from_mins(30)).await;

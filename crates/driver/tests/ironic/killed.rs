@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use driver::{Deployment, Error};
+use driver::{Deployment, Error, PowerChange, Run};
 use ironic_sim::{Action, Sim, State};
 use openstack::ironic::Node;
 use tokio::sync::Notify;
 
-use crate::support::{Host, assert_free, deployment, sim, vif};
+use crate::support::{Host, Journal, assert_free, deployment, run, sim, vif};
 
 /// When the process dies.
 #[derive(Clone, Copy, Debug)]
@@ -174,5 +174,46 @@ async fn a_node_that_vanishes_at_any_request_ends_the_operation() {
             nth += 1;
         }
         assert!(nth > 3, "only {nth} requests");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_power_change_that_is_killed_at_any_request_is_neither_lost_nor_done_twice() {
+    let soft = Duration::from_mins(1);
+    for change in [
+        PowerChange::On,
+        PowerChange::Off { soft: None },
+        PowerChange::Off { soft: Some(soft) },
+        PowerChange::Reboot { soft: false },
+        PowerChange::Reboot { soft: true },
+    ] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut nth = 1;
+            loop {
+                let sim = Sim::builder().power_duration(Duration::from_secs(5)).start().await;
+                let wanted = deployment(sim.enroll(1)[0]);
+                let host = Host::start(&sim);
+                host.build(&wanted, &[]).await.unwrap();
+                if change == PowerChange::On {
+                    sim.update(wanted.node.0, |node| node.power_state = Some("power off".into()));
+                }
+                drop(host);
+                let before = sim.node(wanted.node.0).power_actions;
+                let journal = Journal::default();
+                let run = Run { progress: &journal, ..run(wanted.server.instance) };
+                let set = async |host: &Host| host.driver.set_power(run, wanted.node, change).await;
+                let died = dies_at(&sim, nth, moment, set).await;
+                Host::start(&sim).driver.set_power(run, wanted.node, change).await.unwrap();
+                let node = sim.node(wanted.node.0);
+                assert_eq!(node.power_actions - before, 1, "{change:?}, killed {moment:?} request {nth}");
+                let is_off = matches!(change, PowerChange::Off { .. });
+                assert_eq!(node.power_state.as_deref() == Some("power off"), is_off);
+                if !died {
+                    break;
+                }
+                nth += 1;
+            }
+            assert!(nth > 2, "only {nth} requests");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod deploying;
 mod full;
 mod hidden;
 mod killed;
+mod power;
 mod properties;
 mod support;
 mod tearing_down;

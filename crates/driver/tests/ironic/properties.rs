@@ -179,7 +179,7 @@ proptest! {
             assert_eq!(sim.node(node).deploys, 1);
             match built {
                 Ok(_) => assert_eq!(sim.node(node).provision_state, State::Active),
-                Err(Error::DeployFailed(_)) => assert!(case.fails),
+                Err(Error::AnotherNode(_)) => assert!(case.fails),
                 Err(error) => panic!("{error:?}"),
             }
             if case.tear_down_fails {
@@ -204,7 +204,7 @@ proptest! {
             let tearing = under(&sim, &lucks, async |host: &Host| host.tear_down(&wanted).await);
             let result = tokio::time::timeout(HANGS, tearing).await.expect("the tear down hangs");
             if state == State::CleanHold {
-                assert!(matches!(result, Err(Error::LockedTooLong(_)) | Ok(None)), "{result:?}");
+                assert!(matches!(result, Err(Error::Retry(_)) | Ok(None)), "{result:?}");
             } else {
                 result.unwrap();
                 assert_free(&sim.node(node));

@@ -2,20 +2,25 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
-        Arc,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use driver::{ConfigDrive, Deployment, Driver, Error, InstanceId, NoDrive, NodeId, Options, Server};
+use driver::{
+    ConfigDrive, Deployment, Driver, Error, InstanceId, NoDrive, NodeId, Options, Progress, Run, Server,
+    Unfollowed,
+};
 use ironic_sim::{Builder, Sim, State};
 use openstack::{
     Adapter, AdapterOptions, Auth, Caller, RetryOptions, Service, Session, SessionOptions,
     ironic::{Client, Node},
 };
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,16 +59,49 @@ impl Host {
 
     /// Reserves, attaches and deploys, as a build does.
     pub async fn build(&self, deployment: &Deployment, vifs: &[Uuid]) -> Result<Node, Error> {
-        let caller = Caller::default();
-        let node = deployment.node;
-        self.driver.reserve(&caller, node, deployment.server.instance).await?;
-        self.driver.attach_vifs(&caller, InstanceId(node.0), node, vifs).await?;
-        self.driver.deploy(&caller, deployment, &Drive::default(), &CancellationToken::new()).await
+        self.reserve(deployment).await?;
+        self.driver.attach_vifs(run(deployment.server.instance), deployment.node, vifs).await?;
+        self.driver.deploy(run(deployment.server.instance), deployment, &Drive::default()).await
+    }
+
+    pub async fn reserve(&self, deployment: &Deployment) -> Result<Node, Error> {
+        self.driver.reserve(run(deployment.server.instance), deployment.node).await
     }
 
     pub async fn tear_down(&self, deployment: &Deployment) -> Result<Option<Node>, Error> {
-        let hint = Some(deployment.node);
-        self.driver.tear_down(&Caller::default(), deployment.server.instance, hint).await
+        self.driver.tear_down(run(deployment.server.instance), Some(deployment.node)).await
+    }
+}
+
+static CALLER: LazyLock<Caller> = LazyLock::new(Caller::default);
+static NEVER: LazyLock<CancellationToken> = LazyLock::new(CancellationToken::new);
+
+/// Work for an instance that no one cancels.
+pub fn run(instance: InstanceId) -> Run<'static> {
+    Run { caller: &CALLER, instance, cancel: &NEVER, progress: &Unfollowed }
+}
+
+/// What a journal keeps of one operation.
+#[derive(Default)]
+pub struct Journal {
+    saved: Mutex<BTreeMap<String, Value>>,
+    /// Reasons of waits, in their order.
+    pub waits: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Progress for Journal {
+    fn waits(&self, because: Option<&str>) {
+        self.waits.lock().unwrap().extend(because.map(str::to_owned));
+    }
+
+    fn saved(&self, plan: &str) -> Option<Value> {
+        self.saved.lock().unwrap().get(plan).cloned()
+    }
+
+    async fn save(&self, plan: &str, memory: Value) -> io::Result<()> {
+        self.saved.lock().unwrap().insert(plan.to_owned(), memory);
+        Ok(())
     }
 }
 

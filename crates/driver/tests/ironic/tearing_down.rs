@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use driver::{Error, InstanceId, NodeId};
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State, machine};
-use openstack::Caller;
 use uuid::Uuid;
 
-use crate::support::{Host, assert_free, carrying, deployment, sim, vif};
+use crate::support::{Host, assert_free, carrying, deployment, run, sim, vif};
 
 #[tokio::test(start_paused = true)]
 async fn a_node_is_freed_from_every_state() {
@@ -31,7 +30,7 @@ async fn a_reservation_in_clean_hold_is_given_up_and_can_be_torn_down_later() {
     let node = carrying(&sim, State::CleanHold);
     let host = Host::start(&sim);
     let error = host.tear_down(&deployment(node)).await.unwrap_err();
-    assert!(matches!(error, Error::LockedTooLong(_)), "{error:?}");
+    assert!(matches!(error, Error::Retry(_)), "{error:?}");
     sim.set_state(node, State::CleanFailed);
     host.tear_down(&deployment(node)).await.unwrap();
     assert_free(&sim.node(node));
@@ -46,7 +45,7 @@ async fn the_node_is_found_without_a_hint_and_with_a_wrong_one() {
         let hint = hint.map(|id| if id.0.is_nil() { NodeId(free) } else { id });
         let instance = deployment(node).server.instance;
         let host = Host::start(&sim);
-        let last = host.driver.tear_down(&Caller::default(), instance, hint).await.unwrap();
+        let last = host.driver.tear_down(run(instance), hint).await.unwrap();
         assert_eq!(last.unwrap().uuid, NodeId(node));
         assert_free(&sim.node(node));
     }
@@ -59,8 +58,8 @@ async fn an_instance_without_a_node_is_torn_down_already() {
     let other = carrying(&sim, State::Active);
     let host = Host::start(&sim);
     let instance = InstanceId(Uuid::from_u128(77));
-    assert_eq!(host.driver.tear_down(&Caller::default(), instance, Some(NodeId(node))).await.unwrap(), None);
-    assert_eq!(host.driver.tear_down(&Caller::default(), instance, Some(NodeId(other))).await.unwrap(), None);
+    assert_eq!(host.driver.tear_down(run(instance), Some(NodeId(node))).await.unwrap(), None);
+    assert_eq!(host.driver.tear_down(run(instance), Some(NodeId(other))).await.unwrap(), None);
     assert_eq!(sim.node(other).provision_state, State::Active);
 }
 
@@ -98,7 +97,7 @@ async fn a_failed_tear_down_that_keeps_its_lock_is_given_up_after_the_limit() {
     let host = Host::start(&sim);
     let begin = tokio::time::Instant::now();
     let error = host.tear_down(&deployment(node)).await.unwrap_err();
-    assert!(matches!(&error, Error::LockedTooLong(text) if text.contains("'error'")), "{error:?}");
+    assert!(matches!(&error, Error::Retry(text) if text.contains("'error'")), "{error:?}");
     assert!((120..125).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     assert_eq!(sim.count(Call::SetProvision), 1);
     sim.release();
@@ -119,7 +118,7 @@ async fn a_failed_tear_down_that_leaves_the_instance_on_the_node_says_why() {
         unlocker.unlock(node);
     });
     let error = Host::start(&sim).tear_down(&deployment(node)).await.unwrap_err();
-    assert!(matches!(&error, Error::TearDownFailed(text) if text.contains("power is stuck")), "{error:?}");
+    assert!(matches!(&error, Error::Retry(text) if text.contains("power is stuck")), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,26 +134,16 @@ async fn a_locked_node_is_asked_again_and_a_lost_answer_looked_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deployed_node_is_not_released() {
-    let sim = sim().start().await;
-    let node = carrying(&sim, State::Active);
-    let host = Host::start(&sim);
-    let (caller, instance) = (Caller::default(), deployment(node).server.instance);
-    let error = host.driver.release(&caller, instance, NodeId(node)).await.unwrap_err();
-    assert!(matches!(error, Error::Deployed(_)), "{error:?}");
-    assert_eq!(sim.node(node).instance_uuid, Some(instance.0));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_reserved_node_is_released_and_others_are_left_alone() {
     let sim = sim().start().await;
     let node = carrying(&sim, State::Available);
     let host = Host::start(&sim);
-    let (caller, instance) = (Caller::default(), deployment(node).server.instance);
-    host.driver.attach_vifs(&caller, InstanceId(node), NodeId(node), &[vif(5)]).await.unwrap();
-    host.driver.release(&caller, InstanceId(Uuid::from_u128(8)), NodeId(node)).await.unwrap();
+    let instance = deployment(node).server.instance;
+    host.driver.attach_vifs(run(instance), NodeId(node), &[vif(5)]).await.unwrap();
+    host.driver.tear_down_on(run(InstanceId(Uuid::from_u128(8))), NodeId(node)).await.unwrap();
     assert_eq!(sim.node(node).instance_uuid, Some(instance.0));
-    host.driver.release(&caller, instance, NodeId(node)).await.unwrap();
+    host.driver.tear_down_on(run(instance), NodeId(node)).await.unwrap();
     assert_free(&sim.node(node));
-    host.driver.release(&caller, instance, NodeId(node)).await.unwrap();
+    assert_eq!(sim.node(node).tear_downs, 0);
+    host.driver.tear_down_on(run(instance), NodeId(node)).await.unwrap();
 }

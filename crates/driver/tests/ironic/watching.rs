@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use driver::{
     InstanceId, NodeId,
-    watch::{Place, Watcher},
+    watch::{Until, Watched, Watcher},
 };
 use futures_util::future::join_all;
 use ironic_sim::{Call, Fault, Kind, Matcher, Sim, State};
-use openstack::ironic::{Node, ProvisionState};
+use openstack::ironic::{Node, PowerState, ProvisionState};
 use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,19 +22,18 @@ fn deploying(sim: &Sim) -> Uuid {
     node
 }
 
-fn place(node: Uuid) -> Place {
-    Place {
+fn watched(node: Uuid) -> Watched {
+    Watched {
         node: NodeId(node),
         instance: Some(InstanceId(node)),
-        state: ProvisionState::Deploying,
-        target: ProvisionState::Active,
+        until: Until::LeavesProvision { state: ProvisionState::Deploying, target: ProvisionState::Active },
     }
 }
 
 /// Waits in the background; returns when the watcher knows of it.
 async fn waiting(watcher: &Watcher, node: Uuid) -> JoinHandle<Option<Node>> {
     let before = watcher.waiters();
-    let (handle, place) = (watcher.clone(), place(node));
+    let (handle, place) = (watcher.clone(), watched(node));
     let task = tokio::spawn(async move { handle.wait(place, &CancellationToken::new()).await.unwrap() });
     while watcher.waiters() == before {
         tokio::task::yield_now().await;
@@ -49,7 +48,7 @@ async fn cost(waiters: usize) -> (usize, usize) {
     let nodes: Vec<Uuid> = (0..waiters).map(|_| deploying(&sim)).collect();
     let host = Host::start(&sim);
     let cancel = CancellationToken::new();
-    let waits = nodes.iter().map(|node| host.driver.watcher().wait(place(*node), &cancel));
+    let waits = nodes.iter().map(|node| host.driver.watcher().wait(watched(*node), &cancel));
     let _ = tokio::time::timeout(Duration::from_mins(2), join_all(waits)).await;
     let requests = sim.requests();
     let lists = requests.iter().filter(|r| r.call == Call::ListNodes && !r.query.contains("marker"));
@@ -77,7 +76,7 @@ async fn the_end_of_a_step_is_noticed_within_a_tenth_of_what_it_lasted() {
         let host = Host::start(&sim);
         let begin = Instant::now();
         let node = deploying(&sim);
-        let found = host.driver.watcher().wait(place(node), &CancellationToken::new()).await.unwrap();
+        let found = host.driver.watcher().wait(watched(node), &CancellationToken::new()).await.unwrap();
         assert_eq!(found.unwrap().provision_state, ProvisionState::Active);
         let late = begin.elapsed().saturating_sub(length);
         let allowed = (length / 10).clamp(Duration::from_secs(1), Duration::from_secs(15));
@@ -204,4 +203,62 @@ async fn a_freed_node_is_settled_when_it_is_cleaned() {
     sim.set_state(node, State::Cleaning);
     let settled = host.driver.settled(&openstack::Caller::default(), NodeId(node)).await.unwrap();
     assert_eq!(settled.unwrap().provision_state, ProvisionState::Available);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_began_before_a_wait_does_not_answer_it() {
+    let sim = Sim::builder().start().await;
+    let host = Host::start(&sim);
+    sim.hold(State::Deploying);
+    let node = sim.enroll_with(|node| node.instance_uuid = Some(node.uuid));
+    // The look begins while the node is available, and its answer comes when it is being deployed.
+    sim.fault(Fault::once(Matcher::call(Call::GetNode), Kind::DelayAfter(Duration::from_secs(5))));
+    host.driver.watcher().poke(NodeId(node));
+    while sim.count(Call::GetNode) == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    sim.set_state(node, State::Deploying);
+    let task = waiting(host.driver.watcher(), node).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!task.is_finished());
+    sim.set_state(node, State::Active);
+    assert_eq!(task.await.unwrap().unwrap().provision_state, ProvisionState::Active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_looked_up_one_by_one_where_ironic_refuses_the_list() {
+    let sim = Sim::builder().start().await;
+    let host = Host::start(&sim);
+    sim.hold(State::Deploying);
+    let node = deploying(&sim);
+    let forbidden = Kind::Status(403, ironic_sim::error_body(403, "no list for you"));
+    sim.fault(Fault { matcher: Matcher::call(Call::ListNodes), times: u32::MAX, kind: forbidden });
+    let task = waiting(host.driver.watcher(), node).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    sim.set_state(node, State::Active);
+    let begin = Instant::now();
+    assert!(task.await.unwrap().is_some());
+    assert!(begin.elapsed() <= Duration::from_millis(1100), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_that_wait_for_their_power_are_looked_up_at_the_pace_of_one() {
+    let sim = Sim::builder().start().await;
+    let host = Host::start(&sim);
+    let power = |node: Uuid| Watched {
+        node: NodeId(node),
+        instance: None,
+        until: Until::LeavesPower {
+            power: PowerState::Off,
+            target: PowerState::NoState,
+            provision: ProvisionState::Available,
+        },
+    };
+    let nodes = sim.enroll(50);
+    let cancel = CancellationToken::new();
+    let waits = nodes.iter().map(|node| host.driver.watcher().wait(power(*node), &cancel));
+    let _ = tokio::time::timeout(Duration::from_mins(2), join_all(waits)).await;
+    assert_eq!(sim.count(Call::ListNodes), 0);
+    let looks = sim.count(Call::GetNode);
+    assert!((50 * 20..50 * 45).contains(&looks), "{looks}");
 }

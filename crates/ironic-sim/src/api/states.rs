@@ -159,6 +159,10 @@ pub(super) fn power(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
         record.node.last_error = None;
         record.node.reservation = Some(crate::world::CONDUCTOR.to_owned());
         record.node.power_actions += 1;
+        // A stamp, not a time: it is compared, never read.
+        let stamp = json!(format!("power action {}", record.node.power_actions));
+        let info = record.node.other.entry("driver_internal_info").or_insert_with(|| json!({}));
+        info["last_power_state_change"] = stamp;
     })?;
     engine::drive_power(cx.engine, id, cx.world.config.power_duration);
     Ok(Reply::accepted(Some(format!("v1/nodes/{ident}/states"))))

@@ -1,6 +1,6 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
-use compute::ports::{self, Fault};
+use compute::ports::{self, Action, Fault, Refusal};
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -13,6 +13,21 @@ use crate::conductor::{Conductor, Error, Pause, Repeat};
 
 /// What `instance_faults.message` and `instance_actions_events.details` hold.
 const MESSAGE_BYTES: usize = 255;
+
+/// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`): that of the
+/// method in stock, which for a build begins with an underscore of its own.
+pub fn event(action: Action) -> &'static str {
+    match action {
+        Action::Create => "compute__do_build_and_run_instance",
+        Action::Delete => "compute_terminate_instance",
+        Action::PowerUpdate => "compute_power_update",
+    }
+}
+
+/// The name of the event of any method.
+pub fn of_method(method: &str) -> String {
+    format!("compute_{method}")
+}
 
 /// Stores a fault. An instance that is gone has none.
 pub async fn record_fault(
@@ -128,7 +143,7 @@ pub async fn finish_event(
 /// The action that the event belongs to is not there: the request did not come from this control plane.
 fn action_error(error: Error, id: InstanceId) -> ports::Error {
     if error.is("InstanceActionNotFound") {
-        return ports::Error::Refused { class: "InstanceActionNotFound".into(), message: error.to_string() };
+        return ports::Error::Refused { why: Refusal::UnknownAction, message: error.to_string() };
     }
     error.about(id)
 }

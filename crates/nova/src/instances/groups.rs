@@ -2,7 +2,7 @@
 //! (`nova/compute/manager.py`, `_validate_instance_group_policy`). A whole compute service counts as one host.
 
 use compute::instance::Instance;
-use compute::ports;
+use compute::ports::{self, Refusal};
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ fn violation(policy: &str) -> ports::Error {
 }
 
 fn refused(message: String) -> ports::Error {
-    ports::Error::Refused { class: "GroupAffinityViolation".into(), message }
+    ports::Error::Refused { why: Refusal::GroupPolicy, message }
 }
 
 #[cfg(test)]

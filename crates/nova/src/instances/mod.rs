@@ -1,11 +1,13 @@
 //! The instances of a stock Nova: records, faults and events, all through nova-conductor.
 
 mod actions;
+mod disks;
 mod groups;
 pub mod parse;
 pub mod request;
 pub mod reschedule;
 pub mod save;
+mod system_metadata;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -13,7 +15,7 @@ mod tests;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Fault};
+use compute::ports::{self, Action, Fault};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
@@ -26,6 +28,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
+use crate::server::Records;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =
@@ -219,18 +222,7 @@ impl ports::Instances for Instances {
         context: &RequestContext,
         id: InstanceId,
     ) -> ports::Result<Vec<BlockDevice>> {
-        let list = self
-            .conductor
-            .read_list(
-                context,
-                "BlockDeviceMappingList",
-                "get_by_instance_uuid",
-                json!([id.0.to_string()]),
-                json!({}),
-            )
-            .await
-            .map_err(|error| error.about(id))?;
-        Ok(list.into_iter().map(parse::block_device).collect())
+        disks::list(&self.conductor, context, id).await
     }
 
     async fn save_device_name(
@@ -239,16 +231,10 @@ impl ports::Instances for Instances {
         device: &mut BlockDevice,
         name: &str,
     ) -> ports::Result<()> {
-        let known = Object::from_value(device.origin.0.clone()).ok();
-        let Some((mut known, id)) = known.and_then(|known| known.int("id").map(|id| (known, id))) else {
-            return Err(ports::Error::Broken("the disk's record has no id".into()));
-        };
-        let mut change = Object::new("BlockDeviceMapping", known.version());
-        change.insert("id", id);
-        change.set("device_name", name);
-        self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await?;
-        known.insert("device_name", name);
-        *device = parse::block_device(known);
+        let fields = Map::from_iter([("device_name".to_owned(), name.into())]);
+        let (change, changed) = disks::change(device, fields)?;
+        disks::send(&self.conductor, context, change).await?;
+        *device = changed;
         Ok(())
     }
 
@@ -265,9 +251,10 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         resumed: bool,
     ) -> ports::Result<()> {
+        let event = actions::event(action);
         actions::start_event(&self.conductor, context, &self.host, id, event, resumed).await
     }
 
@@ -275,10 +262,10 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        actions::finish_event(&self.conductor, context, id, event, failure).await
+        actions::finish_event(&self.conductor, context, id, actions::event(action), failure).await
     }
 
     async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> ports::Result<()> {
@@ -315,5 +302,28 @@ impl ports::Instances for Instances {
 
     fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
         request::journalled_delete(origin)
+    }
+}
+
+#[async_trait]
+impl Records for Instances {
+    async fn start_method(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        method: &str,
+    ) -> ports::Result<()> {
+        let event = actions::of_method(method);
+        actions::start_event(&self.conductor, context, &self.host, id, &event, false).await
+    }
+
+    async fn finish_method(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        actions::finish_event(&self.conductor, context, id, &actions::of_method(method), failure).await
     }
 }

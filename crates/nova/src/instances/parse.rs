@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, KeyPair, Power, TaskState, VmState};
+use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, KeyPair, Power, TaskState};
 use compute::request::Origin;
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tracing::warn;
 use uuid::Uuid;
+
+use super::system_metadata;
 
 /// A message that is not what it should be. It names the field, never the value: that may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +41,7 @@ pub fn from_object(object: &Object) -> Result<Instance, Malformed> {
         .str("uuid")
         .and_then(|text| Uuid::parse_str(text).ok())
         .ok_or(Malformed { argument: "instance.uuid", expected: "a uuid" })?;
-    let mut instance = blank(InstanceId(id));
+    let mut instance = Instance::new(InstanceId(id));
     absorb(&mut instance, object.data());
     Ok(instance)
 }
@@ -70,11 +72,11 @@ pub fn absorb(instance: &mut Instance, fields: &Map<String, Value>) {
                 }
             }
             "metadata" => instance.metadata = strings(value),
-            "system_metadata" => instance.system_metadata = nullable_strings(value),
+            "system_metadata" => system_metadata::absorb(instance, value),
             "key_name" => instance.key_name = text(),
             "key_data" => instance.key_data = text(),
             "keypairs" => instance.keypair = key_pair(value),
-            "user_data" => instance.user_data = filled().map(SecretString::from),
+            "user_data" => instance.user_data = text().map(SecretString::from),
             "launch_index" => instance.launch_index = value.as_i64().unwrap_or_default(),
             "reservation_id" => instance.reservation_id = text(),
             "root_device_name" => instance.root_device_name = filled(),
@@ -109,6 +111,10 @@ pub fn block_device(object: Object) -> BlockDevice {
         device_name: text("device_name"),
         volume_id: id("volume_id"),
         attachment_id: id("attachment_id"),
+        image_id: text("image_id"),
+        snapshot_id: text("snapshot_id"),
+        volume_size: object.int("volume_size").and_then(|size| u64::try_from(size).ok()),
+        volume_type: text("volume_type"),
         delete_on_termination: flag("delete_on_termination"),
         no_device: flag("no_device"),
         tag: text("tag"),
@@ -197,47 +203,4 @@ fn absorb_network(instance: &mut Instance, cache: &Value) {
 fn strings(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
     pairs.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
-}
-
-fn nullable_strings(value: &Value) -> BTreeMap<String, Option<String>> {
-    let pairs = value.as_object().into_iter().flatten();
-    pairs.map(|(name, value)| (name.clone(), value.as_str().map(str::to_owned))).collect()
-}
-
-fn blank(id: InstanceId) -> Instance {
-    Instance {
-        id,
-        project_id: String::new(),
-        user_id: String::new(),
-        host: None,
-        node: None,
-        vm_state: VmState::default(),
-        task_state: None,
-        power: Power::default(),
-        deleted: false,
-        hostname: String::new(),
-        display_name: String::new(),
-        availability_zone: None,
-        image_ref: None,
-        kernel_id: None,
-        ramdisk_id: None,
-        flavor: Flavor::default(),
-        metadata: BTreeMap::new(),
-        system_metadata: BTreeMap::new(),
-        key_name: None,
-        key_data: None,
-        keypair: None,
-        user_data: None,
-        launch_index: 0,
-        reservation_id: None,
-        root_device_name: None,
-        default_ephemeral_device: None,
-        default_swap_device: None,
-        config_drive: None,
-        launched_at: None,
-        os_type: None,
-        ec2_ids: Ec2Ids::default(),
-        has_trusted_certs: false,
-        network: NetworkInfo::default(),
-    }
 }

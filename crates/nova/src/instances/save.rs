@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::parse::power_number;
+use super::system_metadata;
 use crate::conductor::version_of;
 
 /// An object of ours, of the version that every release knows.
@@ -47,8 +48,8 @@ pub fn primitive(instance: &Instance, update: &InstanceUpdate, now: OffsetDateTi
     if let Some(zone) = &update.availability_zone {
         object.set("availability_zone", json!(zone));
     }
-    if let Some(metadata) = &update.system_metadata {
-        object.set("system_metadata", json!(metadata));
+    if let Some(metadata) = system_metadata::changed(instance, update) {
+        object.set("system_metadata", metadata);
     }
     let texts = [
         ("root_device_name", &update.root_device_name),
@@ -116,8 +117,6 @@ pub fn columns(updates: Map<String, Value>) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use compute::instance::{Home, Power, VmState};
     use driver::NodeId;
     use time::macros::datetime;
@@ -171,12 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn becoming_active_sends_states_power_time_and_the_whole_system_metadata() {
+    fn becoming_active_sends_states_power_and_time() {
         let update = InstanceUpdate {
             vm_state: Some(VmState::Active),
             task_state: Some(None),
             power: Some(Power::Running),
-            system_metadata: Some(BTreeMap::from([("boot_roles".into(), Some("member".into()))])),
             launched_now: true,
             ..InstanceUpdate::default()
         };
@@ -187,7 +185,6 @@ mod tests {
                 "vm_state": "active",
                 "task_state": null,
                 "power_state": 1,
-                "system_metadata": {"boot_roles": "member"},
                 "launched_at": "2026-11-23T02:19:05Z",
             })
         );

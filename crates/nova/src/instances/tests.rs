@@ -193,7 +193,8 @@ async fn a_resumed_event_is_begun_only_when_it_was_not() {
         "nova_object.version": "1.2", "nova_object.data": {"id": 9}});
     let event = |finished: Value| {
         json!([{"nova_object.name": "InstanceActionEvent", "nova_object.namespace": "nova",
-            "nova_object.version": "1.4", "nova_object.data": {"event": "e", "finish_time": finished}}])
+            "nova_object.version": "1.4", "nova_object.data": {"event": "compute_terminate_instance",
+                "finish_time": finished}}])
     };
     for (events, begun) in
         [(event(Value::Null), false), (event(json!("2026-11-23T02:18:59Z")), true), (json!([]), true)]
@@ -203,9 +204,33 @@ async fn a_resumed_event_is_begun_only_when_it_was_not() {
             .then(Ok(list("InstanceActionEventList", events)))
             .then(Ok(Value::Null));
         let id = testing::instance().id;
-        instances(&script).start_event(&RequestContext::admin(), id, "e", true).await.unwrap();
+        instances(&script).start_event(&RequestContext::admin(), id, Action::Delete, true).await.unwrap();
         assert_eq!(script.names().contains(&"InstanceActionEvent.event_start".to_owned()), begun);
     }
+}
+
+#[tokio::test]
+async fn events_have_the_names_of_stocks_methods() {
+    let context = RequestContext::admin();
+    let id = testing::instance().id;
+    let script = Script::default();
+    for action in [Action::Create, Action::Delete, Action::PowerUpdate] {
+        let script = script.clone().then(Ok(Value::Null)).then(Ok(Value::Null));
+        instances(&script).start_event(&context, id, action, false).await.unwrap();
+        instances(&script).finish_event(&context, id, action, None).await.unwrap();
+    }
+    let script = script.then(Ok(Value::Null)).then(Ok(Value::Null));
+    instances(&script).start_method(&context, id, "pause_instance").await.unwrap();
+    instances(&script).finish_method(&context, id, "pause_instance", None).await.unwrap();
+    let names: Vec<Value> = script.sent().iter().map(|sent| sent.args["args"][1].clone()).collect();
+    let twice = |name: &str| [json!(name), json!(name)];
+    let expected = [
+        twice("compute__do_build_and_run_instance"),
+        twice("compute_terminate_instance"),
+        twice("compute_power_update"),
+        twice("compute_pause_instance"),
+    ];
+    assert_eq!(names, expected.concat());
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,9 +245,7 @@ async fn a_full_host_violates_an_anti_affinity_group() {
             .await;
         assert_eq!(checked.is_ok(), allowed);
         if let Err(error) = checked {
-            assert!(
-                matches!(error, ports::Error::Refused { class, .. } if class == "GroupAffinityViolation")
-            );
+            assert!(matches!(error, ports::Error::Refused { why: ports::Refusal::GroupPolicy, .. }));
         }
     }
 }
@@ -300,6 +323,18 @@ fn no_secret_of_a_request_is_printed() {
     let build = request::build(&args, &RequestContext::from_message(&testing::build_message())).unwrap();
     let shown = format!("{build:?}");
     assert!(!shown.contains("canary") && !shown.contains("TOKEN"));
+}
+
+/// Nova keeps an empty text apart from none: the first is an empty file in the config drive.
+#[test]
+fn user_data_may_be_empty() {
+    for (value, user_data) in [(json!(""), Some("")), (json!("IyE=\n"), Some("IyE=\n")), (json!(null), None)]
+    {
+        let mut args = testing::build_args();
+        args["instance"]["nova_object.data"]["user_data"] = value;
+        let build = request::build(&args, &RequestContext::admin()).unwrap();
+        assert_eq!(build.instance.user_data.as_ref().map(ExposeSecret::expose_secret), user_data);
+    }
 }
 
 #[test]

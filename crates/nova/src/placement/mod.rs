@@ -9,14 +9,14 @@ mod step;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use compute::inventory::{Stock, Wanted};
-use compute::ports::{self, KnownProvider, ProviderHead};
+use compute::ports::{self, Claim, KnownProvider, ProviderHead};
 use driver::{InstanceId, NodeId};
-use openstack::placement::{self, Client, Inventories, Inventory, Traits};
+use openstack::placement::{self, Allocations, Client, Inventories, Inventory, Traits};
 use openstack::{Caller, Error};
 use oslo::context::RequestContext;
 
@@ -236,6 +236,44 @@ impl ports::Placement for Placement {
         Ok(held.allocations.into_keys().map(NodeId).collect())
     }
 
+    async fn with_room(&self, class: &str) -> ports::Result<HashSet<NodeId>> {
+        let query = placement::ProviderQuery { room_for: Some(class.to_owned()), ..Default::default() };
+        let providers = self.0.client.providers(&Caller::default(), &query).await;
+        let providers =
+            providers.map_err(|error| unavailable("the free resource providers cannot be listed", &error))?;
+        Ok(providers.into_iter().map(|provider| NodeId(provider.uuid)).collect())
+    }
+
+    async fn holders(&self, node: NodeId) -> ports::Result<Vec<InstanceId>> {
+        match self.0.client.provider_allocations(&Caller::default(), node.0).await {
+            Ok(held) => Ok(held.allocations.into_keys().map(InstanceId).collect()),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(unavailable(&format!("the allocations of node {node} cannot be read"), &error)),
+        }
+    }
+
+    async fn claim(&self, instance: InstanceId) -> ports::Result<Option<Claim>> {
+        let held = self.0.client.allocations(&Caller::default(), instance.0).await;
+        let held = held
+            .map_err(|error| unavailable(&format!("the allocation of {instance} cannot be read"), &error))?;
+        Ok(claim(&held))
+    }
+
+    async fn take_from(&self, instance: InstanceId, node: NodeId, seen: &Claim) -> ports::Result<bool> {
+        let caller = Caller::default();
+        let failed =
+            |error: Error| unavailable(&format!("the allocation of {instance} cannot be deleted"), &error);
+        let mut held = self.0.client.allocations(&caller, instance.0).await.map_err(failed)?;
+        if claim(&held).as_ref() != Some(seen) || held.allocations.remove(&node.0).is_none() {
+            return Ok(false);
+        }
+        match self.0.client.put_allocations(&caller, instance.0, &held).await {
+            Ok(()) => Ok(true),
+            Err(error) if placement::is_concurrent_update(&error) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     async fn release(&self, context: &RequestContext, instance: InstanceId) -> ports::Result<()> {
         let caller = Caller::own(context.global_id());
         let released = if self.0.options.reclaims {
@@ -246,6 +284,12 @@ impl ports::Placement for Placement {
         released
             .map_err(|error| unavailable(&format!("the allocation of {instance} cannot be deleted"), &error))
     }
+}
+
+fn claim(held: &Allocations) -> Option<Claim> {
+    let nodes: BTreeSet<NodeId> = held.allocations.keys().copied().map(NodeId).collect();
+    let generation = held.consumer_generation.filter(|_| !nodes.is_empty())?;
+    Some(Claim { generation, nodes })
 }
 
 fn theirs(stock: Stock) -> Inventory {

@@ -70,6 +70,11 @@ async fn answer(
             let list: Vec<Value> = world
                 .providers
                 .iter()
+                .filter(|(id, provider)| {
+                    let class = query.get("resources").map(|asked| asked.strip_suffix(":1").unwrap());
+                    let is_taken = world.allocations.values().any(|taken| taken == *id);
+                    class.is_none_or(|class| !is_taken && provider.inventories[class]["reserved"] == 0)
+                })
                 .map(|(id, provider)| json!({"uuid": id, "name": id, "generation": provider.generation}))
                 .collect();
             Json(json!({ "resource_providers": list })).into_response()
@@ -115,10 +120,9 @@ async fn answer(
             if std::mem::take(&mut world.rivals) > 0 {
                 return conflict("placement.concurrent_update");
             }
-            assert_eq!(
-                body,
-                json!({"allocations": {}, "project_id": "p", "user_id": "u", "consumer_generation": 1})
-            );
+            let nothing =
+                json!({"allocations": {}, "project_id": "p", "user_id": "u", "consumer_generation": 1});
+            assert_eq!(body, nothing);
             world.allocations.remove(*consumer);
             StatusCode::NO_CONTENT.into_response()
         }
@@ -328,4 +332,30 @@ async fn an_allocation_is_deleted_or_where_instances_are_reclaimed_emptied() {
         let put = log(&world).iter().filter(|line| line.starts_with("PUT")).count();
         assert_eq!(put, if reclaims { 2 } else { 0 });
     }
+}
+
+#[tokio::test]
+async fn room_is_what_neither_a_reservation_nor_an_allocation_takes() {
+    let (placement, world) = lab_with(Options::default()).await;
+    placement.report(&wanted(false), None, false).await.unwrap();
+    assert_eq!(placement.with_room("CUSTOM_GOLD").await.unwrap(), HashSet::from([NODE]));
+    let instance = InstanceId(Uuid::from_u128(8));
+    world.lock().unwrap().allocations.insert(instance.to_string(), NODE.to_string());
+    assert_eq!(placement.with_room("CUSTOM_GOLD").await.unwrap(), HashSet::new());
+    assert_eq!(placement.holders(NODE).await.unwrap(), [instance]);
+}
+
+#[tokio::test]
+async fn a_claim_is_taken_away_only_as_it_was_seen() {
+    let (placement, world) = lab_with(Options::default()).await;
+    let instance = InstanceId(Uuid::from_u128(8));
+    assert_eq!(placement.claim(instance).await.unwrap(), None);
+    world.lock().unwrap().allocations.insert(instance.to_string(), NODE.to_string());
+    let seen = placement.claim(instance).await.unwrap().unwrap();
+    let older = Claim { generation: seen.generation - 1, ..seen.clone() };
+    assert!(!placement.take_from(instance, NODE, &older).await.unwrap());
+    world.lock().unwrap().rivals = 1;
+    assert!(!placement.take_from(instance, NODE, &seen).await.unwrap());
+    assert!(placement.take_from(instance, NODE, &seen).await.unwrap());
+    assert!(!placement.take_from(instance, NODE, &seen).await.unwrap());
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use compute::instance::Instance;
-use compute::ports::Instances;
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use oslo::rpc::Failure;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 
 use super::Worker;
 use super::methods::{EventEnd, Record};
-use super::outcome::{nova, recorded};
+use super::outcome::{Records, nova, recorded};
 use crate::instances::parse::{self, Malformed};
 
 /// One piece of news.
@@ -27,7 +26,7 @@ struct News {
 /// Passes the news on, one after the other. A piece that is unreadable or fails does not stop those after it.
 pub async fn external(
     worker: &dyn Worker,
-    instances: &dyn Instances,
+    instances: &dyn Records,
     context: &RequestContext,
     args: &Map<String, Value>,
 ) -> Result<Value, Failure> {
@@ -79,7 +78,7 @@ fn piece(value: &Value) -> Option<News> {
 
 async fn pass_on(
     worker: &dyn Worker,
-    instances: &dyn Instances,
+    instances: &dyn Records,
     context: &RequestContext,
     instance: &mut Instance,
     news: &News,

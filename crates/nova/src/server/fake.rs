@@ -1,12 +1,13 @@
 //! Scripted ports for the server's tests: every call that the server makes is written into one log, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::ports::{self, Action, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
 use compute::request::{BuildRequest, DeleteRequest};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -14,7 +15,7 @@ use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Undo, Worker};
+use super::{Records, Undo, Worker};
 
 /// The calls.
 #[derive(Clone, Default)]
@@ -37,6 +38,15 @@ pub struct Fake {
     pub log: Log,
     /// The journal takes nothing.
     pub no_journal: bool,
+    /// How often Placement, and Nova where an instance is changed, are found away.
+    pub away: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    fn is_there(&self) -> ports::Result<()> {
+        let left = self.away.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        left.map_or(Ok(()), |_| Err(ports::Error::Unavailable("away".into())))
+    }
 }
 
 #[async_trait]
@@ -60,6 +70,7 @@ impl Instances for Fake {
         update: InstanceUpdate,
         _: Expect,
     ) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("update vm={:?} task={:?}", update.vm_state, update.task_state));
         Ok(())
     }
@@ -89,10 +100,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         _: bool,
     ) -> ports::Result<()> {
-        self.log.note(format!("start {event}"));
+        self.log.note(format!("start {action:?}"));
         Ok(())
     }
 
@@ -100,10 +111,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        event: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        self.log.note(format!("finish {event} {}", if failure.is_some() { "Error" } else { "Success" }));
+        self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 
@@ -125,6 +136,25 @@ impl Instances for Fake {
 
     fn decode_delete(&self, _: &Value) -> Option<DeleteRequest> {
         None
+    }
+}
+
+#[async_trait]
+impl Records for Fake {
+    async fn start_method(&self, _: &RequestContext, _: InstanceId, method: &str) -> ports::Result<()> {
+        self.log.note(format!("start {method}"));
+        Ok(())
+    }
+
+    async fn finish_method(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()> {
+        self.log.note(format!("finish {method} {}", if failure.is_some() { "Error" } else { "Success" }));
+        Ok(())
     }
 }
 
@@ -151,7 +181,24 @@ impl Placement for Fake {
         Ok(true)
     }
 
+    async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {
+        Ok(HashSet::new())
+    }
+
+    async fn holders(&self, _: NodeId) -> ports::Result<Vec<InstanceId>> {
+        Ok(Vec::new())
+    }
+
+    async fn claim(&self, _: InstanceId) -> ports::Result<Option<Claim>> {
+        Ok(None)
+    }
+
+    async fn take_from(&self, _: InstanceId, _: NodeId, _: &Claim) -> ports::Result<bool> {
+        Ok(false)
+    }
+
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
+        self.is_there()?;
         self.log.note(format!("release {instance}"));
         Ok(())
     }
@@ -160,6 +207,9 @@ impl Placement for Fake {
 #[async_trait]
 impl Undo for Fake {
     async fn delete_image(&self, _: &RequestContext, image: Uuid) {
+        while self.is_there().is_err() {
+            tokio::time::sleep(super::RETRY).await;
+        }
         self.log.note(format!("delete image {image}"));
     }
 

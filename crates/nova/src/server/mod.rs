@@ -21,15 +21,18 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
-use compute::ports::{Instances, Placement};
+use compute::ports::Placement;
 use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
-use tracing::{error, warn};
+use tokio::task::JoinSet;
+use tracing::{Instrument, error, warn};
 
 use self::methods::{EVACUATION, EventEnd, Record, Refusal, Route, route};
+pub use self::outcome::Records;
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
@@ -45,7 +48,7 @@ const BASE_VERSION: &str = "1.1";
 #[derive(Clone)]
 pub struct Ports {
     pub worker: Arc<dyn Worker>,
-    pub instances: Arc<dyn Instances>,
+    pub instances: Arc<dyn Records>,
     pub placement: Arc<dyn Placement>,
     pub undo: Arc<dyn Undo>,
 }
@@ -55,12 +58,14 @@ pub struct Endpoint {
     ports: Ports,
     /// Requests that the journal did not take, with the reason, until they are refused.
     refused: Mutex<HashMap<String, String>>,
+    /// What of refused requests is still being taken back.
+    behind: Mutex<JoinSet<()>>,
 }
 
 impl Endpoint {
     /// An endpoint for any number of topics.
     pub fn new(ports: Ports) -> Self {
-        Self { ports, refused: Mutex::default() }
+        Self { ports, refused: Mutex::default(), behind: Mutex::default() }
     }
 
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
@@ -130,11 +135,15 @@ impl Endpoint {
             task_state: Some(None),
             ..InstanceUpdate::default()
         };
-        if let Err(error) = instances.update(context, &mut instance, update, Expect::Anything).await {
+        let failed = patiently(|| {
+            let (mut instance, update) = (instance.clone(), update.clone());
+            async move { instances.update(context, &mut instance, update, Expect::Anything).await }
+        });
+        if let Err(error) = failed.await {
             error!(instance = %instance.id, %error, "the server cannot be shown as failed");
         }
         if request.method == request::BUILD
-            && let Err(error) = self.ports.placement.release(context, instance.id).await
+            && let Err(error) = patiently(|| self.ports.placement.release(context, instance.id)).await
         {
             warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");
         }
@@ -142,7 +151,7 @@ impl Endpoint {
     }
 
     async fn refuse(&self, refusal: Refusal, request: &Request) -> Result<Value, Failure> {
-        let Ports { instances, placement, undo, .. } = &self.ports;
+        let instances = &self.ports.instances;
         let instance = match instance_of(request) {
             Ok(instance) => Some(instance),
             // Some methods are about the host and have none.
@@ -151,15 +160,37 @@ impl Endpoint {
         };
         let failure = refuse::failure(refusal.reason, request, instance.as_ref());
         let Some(mut instance) = instance else {
-            refuse::take_back(refusal, request, None, &**undo, &**placement).await;
+            self.take_back(refusal, request, None).await;
             return Err(failure);
         };
         let seen = instance.clone();
         let work = async {
-            refuse::take_back(refusal, request, Some(&seen), &**undo, &**placement).await;
+            self.take_back(refusal, request, Some(seen)).await;
             Err(failure)
         };
         recorded(&**instances, &request.context, &mut instance, &request.method, refusal.record, work).await
+    }
+
+    /// Takes back what was prepared for a refused request. A caller who waits for the refusal has it soon, even where a
+    /// service is away: the rest is done behind it, as long as this process lives.
+    async fn take_back(&self, refusal: Refusal, request: &Request, instance: Option<Instance>) {
+        let (undo, placement) = (self.ports.undo.clone(), self.ports.placement.clone());
+        let (wants_reply, request) = (request.wants_reply, request.clone());
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let work = async move {
+            refuse::take_back(refusal, &request, instance.as_ref(), &*undo, &*placement).await;
+            // Who asked may wait no longer.
+            let _ = done.send(());
+        };
+        {
+            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+            while behind.try_join_next().is_some() {}
+            behind.spawn(work.in_current_span());
+        }
+        let patience = if wants_reply { REPLY } else { Duration::MAX };
+        if tokio::time::timeout(patience, is_done).await.is_err() {
+            warn!("the refusal is answered before everything is taken back");
+        }
     }
 
     async fn manager(&self, request: Request) -> Result<Value, Failure> {
@@ -247,6 +278,27 @@ fn is_evacuation(request: &Request) -> bool {
 
 fn instance_of(request: &Request) -> Result<Instance, Malformed> {
     parse::instance(request.args.get("instance").unwrap_or(&Value::Null))
+}
+
+/// How long the caller of a refused request waits until everything is taken back.
+const REPLY: Duration = Duration::from_secs(10);
+
+/// The pause before something is asked for again that was away.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Does something for a request that is not answered to anybody, until what it needs is there and answers.
+async fn patiently<F: Future<Output = compute::ports::Result<()>>>(
+    act: impl Fn() -> F,
+) -> compute::ports::Result<()> {
+    loop {
+        match act().await {
+            Err(error @ compute::ports::Error::Unavailable(_)) => {
+                warn!(%error, seconds = RETRY.as_secs(), "a service is away; the end of a refused request waits for it");
+                tokio::time::sleep(RETRY).await;
+            }
+            answered => return answered,
+        }
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // for `map_err`

@@ -1,28 +1,46 @@
 //! How a method's failure is written down: the server's fault, the end of the event, the end of the task, in this order
 //! (the decorators of `nova/compute/manager.py`). The order matters: when the task is over the user may look, and then all must be there.
 
+use async_trait::async_trait;
 use compute::instance::{Expect, Instance, InstanceUpdate};
 use compute::ports::{self, Fault, Instances};
+use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::rpc::Failure;
 use serde_json::{Map, Value, json};
 use tracing::{error, warn};
 
 use super::methods::{EventEnd, Record};
+use crate::refusals;
+
+/// The instances, and the events of any method by its name: what is refused is no action of the manager's.
+#[async_trait]
+pub trait Records: Instances {
+    /// Begins the event of a method.
+    async fn start_method(&self, context: &RequestContext, id: InstanceId, method: &str)
+    -> ports::Result<()>;
+
+    /// Ends the event of a method, as [`Instances::finish_event`] does.
+    async fn finish_method(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        method: &str,
+        failure: Option<(&str, &str)>,
+    ) -> ports::Result<()>;
+}
 
 /// Runs a method's work for an instance and writes down how it ended.
 pub async fn recorded(
-    instances: &dyn Instances,
+    instances: &dyn Records,
     context: &RequestContext,
     instance: &mut Instance,
     method: &str,
     record: Record,
     work: impl Future<Output = Result<Value, Failure>> + Send,
 ) -> Result<Value, Failure> {
-    let event = format!("compute_{method}");
     let has_event = record.event != EventEnd::None;
-    let begun =
-        if has_event { instances.start_event(context, instance.id, &event, false).await } else { Ok(()) };
+    let begun = if has_event { instances.start_method(context, instance.id, method).await } else { Ok(()) };
     let result = match begun {
         Ok(()) => {
             let result = work.await;
@@ -35,10 +53,10 @@ pub async fn recorded(
                 let shown = result.as_ref().err().filter(|_| record.event == EventEnd::Failure);
                 let text = shown.map(said);
                 let finished = instances
-                    .finish_event(context, instance.id, &event, text.as_deref().map(|text| (text, text)))
+                    .finish_method(context, instance.id, method, text.as_deref().map(|text| (text, text)))
                     .await;
                 if let Err(error) = finished {
-                    warn!(instance = %instance.id, event, %error, "the end of the event is not written down");
+                    warn!(instance = %instance.id, method, %error, "the end of the event is not written down");
                 }
             }
             result
@@ -103,7 +121,7 @@ pub fn failure(error: ports::Error) -> Failure {
         ),
         ports::Error::Deleting(text) => nova("UnexpectedDeletingTaskStateError", 500, &text, &[]),
         ports::Error::UnexpectedTask(text) => nova("UnexpectedTaskStateError", 500, &text, &[]),
-        ports::Error::Refused { class, message } => nova(&class, 400, &message, &[]),
+        ports::Error::Refused { why, message } => nova(refusals::class(why), 400, &message, &[]),
         ports::Error::Taken(text) | ports::Error::Unavailable(text) | ports::Error::Broken(text) => {
             nova("NovaException", 500, &text, &[])
         }
@@ -118,4 +136,25 @@ pub fn nova(class: &str, code: u16, message: &str, words: &[(&str, &str)]) -> Fa
     }
     kwargs.insert("code".to_owned(), json!(code));
     Failure::nova(class, message, kwargs)
+}
+
+#[cfg(test)]
+mod tests {
+    use compute::ports::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_class_that_nova_api_knows() {
+        for (why, class) in [
+            (Refusal::UnknownAction, "InstanceActionNotFound"),
+            (Refusal::PortInUse, "PortInUse"),
+            (Refusal::AddressInUse, "FixedIpAlreadyInUse"),
+            (Refusal::Disk, "InvalidBDM"),
+        ] {
+            let failure = failure(ports::Error::Refused { why, message: "no".to_owned() });
+            assert_eq!((failure.class.as_str(), failure.module.as_str()), (class, "nova.exception"));
+            assert_eq!((failure.message.as_str(), &failure.kwargs["code"]), ("no", &json!(400)));
+        }
+    }
 }

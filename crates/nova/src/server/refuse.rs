@@ -133,7 +133,7 @@ pub async fn take_back(
         Leftover::Migration => undo.end_migration(context, argument("migration"), "error").await,
         Leftover::Claim => {
             if let Some(instance) = instance
-                && let Err(error) = placement.release(context, instance.id).await
+                && let Err(error) = super::patiently(|| placement.release(context, instance.id)).await
             {
                 warn!(instance = %instance.id, %error, "the claim for a refused request stays in Placement");
             }

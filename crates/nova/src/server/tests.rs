@@ -62,13 +62,24 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
     assert_eq!(
         fake.log.lines(),
         [
-            "start compute__do_build_and_run_instance".to_owned(),
+            "start _do_build_and_run_instance".to_owned(),
             "fault 500 the request could not be journalled: No space left on device".to_owned(),
-            "finish compute__do_build_and_run_instance Error".to_owned(),
+            "finish _do_build_and_run_instance Error".to_owned(),
             "update vm=Some(Error) task=Some(None)".to_owned(),
             format!("release {ID}"),
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refused_build_claimed_is_given_back_when_the_services_are_back() {
+    for away in [1, 2, 5] {
+        let fake = Fake { no_journal: true, ..Fake::default() };
+        fake.away.store(away, std::sync::atomic::Ordering::Relaxed);
+        send(&fake, request("build_and_run_instance", testing::build_args())).await.unwrap_err();
+        let ended = ["update vm=Some(Error) task=Some(None)".to_owned(), format!("release {ID}")];
+        assert_eq!(fake.log.lines()[3..], ended, "away {away} times");
+    }
 }
 
 #[tokio::test]
@@ -99,9 +110,9 @@ async fn what_ironic_cannot_do_ends_with_fault_event_and_task_in_this_order() {
     assert_eq!(
         fake.log.lines(),
         [
-            "start compute_pause_instance",
+            "start pause_instance",
             "fault 500 NotImplementedError",
-            "finish compute_pause_instance Error",
+            "finish pause_instance Error",
             "update vm=None task=Some(None)",
         ]
     );
@@ -116,6 +127,22 @@ async fn what_this_release_cannot_do_yet_says_so() {
     assert_eq!(fake.log.lines()[1], "fault 500 stop instance is not supported by this release of Bessemer");
     let call = Request { wants_reply: true, ..request("stop_instance", args) };
     assert_eq!(send(&fake, call).await.unwrap_err().module, "builtins");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refusal_takes_back_is_waited_for_but_not_by_a_caller() {
+    for wants_reply in [false, true] {
+        let fake = Fake::default();
+        let endpoint = endpoint(&fake);
+        fake.away.store(3, std::sync::atomic::Ordering::Relaxed);
+        let args = testing::args(&testing::snapshot_message());
+        let request = Request { wants_reply, ..request("snapshot_instance", args) };
+        let is_deleted = || fake.log.lines().iter().any(|line| line.starts_with("delete image"));
+        endpoint.dispatch(request).await.unwrap_err();
+        assert_eq!(is_deleted(), !wants_reply);
+        tokio::time::sleep(3 * RETRY).await;
+        assert!(is_deleted());
+    }
 }
 
 #[tokio::test]
@@ -214,9 +241,9 @@ async fn one_unreadable_piece_of_news_does_not_stop_those_after_it() {
     assert_eq!(
         fake.log.lines(),
         [
-            "start compute_extend_volume".to_owned(),
+            "start extend_volume".to_owned(),
             "fault 400 Volume size extension is not supported by the hypervisor.".to_owned(),
-            "finish compute_extend_volume Error".to_owned(),
+            "finish extend_volume Error".to_owned(),
             format!("power {ID} false"),
         ]
     );

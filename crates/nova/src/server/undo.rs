@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::rebuild;
+use super::{RETRY, rebuild};
 use crate::conductor::{Conductor, Repeat};
 
 /// How often a claim is read again and written when somebody else wrote it meanwhile.
 const TRIES: usize = 4;
 
-/// Takes back. Nothing here can fail a refusal: errors are logged by who implements it.
+/// Takes back. Nothing here can fail a refusal: errors are logged by who implements it, and whatever is away is waited for.
 #[async_trait]
 pub trait Undo: Send + Sync {
     /// Deletes the image that was made for a snapshot.
@@ -51,6 +51,37 @@ pub trait Undo: Send + Sync {
     );
 }
 
+/// An error that may pass by itself.
+trait Passing: std::fmt::Display {
+    fn may_pass(&self) -> bool;
+}
+
+impl Passing for openstack::Error {
+    /// 500 is an answer: what fails inside a service for good is not asked for ever.
+    fn may_pass(&self) -> bool {
+        self.is_transient() && self.status() != Some(500)
+    }
+}
+
+impl Passing for crate::conductor::Error {
+    fn may_pass(&self) -> bool {
+        self.is_transient()
+    }
+}
+
+/// Calls until the service is there to answer. The calls of this file may be made twice.
+async fn answered<T, E: Passing, F: Future<Output = Result<T, E>>>(call: impl Fn() -> F) -> Result<T, E> {
+    loop {
+        match call().await {
+            Err(error) if error.may_pass() => {
+                warn!(%error, seconds = RETRY.as_secs(), "a service is away; what a refused request left is taken back when it answers");
+                tokio::time::sleep(RETRY).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Takes back at Nova's conductor, Glance, Cinder and Placement.
 pub struct Elsewhere {
     pub conductor: Conductor,
@@ -62,14 +93,16 @@ pub struct Elsewhere {
 #[async_trait]
 impl Undo for Elsewhere {
     async fn delete_image(&self, context: &RequestContext, image: Uuid) {
-        if let Err(error) = self.images.delete_image(&user(context), &image.to_string()).await {
+        let (caller, id) = (user(context), image.to_string());
+        if let Err(error) = answered(|| self.images.delete_image(&caller, &id)).await {
             warn!(%image, %error, "the image of a refused snapshot stays in Glance");
         }
     }
 
     async fn end_migration(&self, context: &RequestContext, migration: &Value, status: &str) {
         let Some(change) = migration_change(migration, status) else { return };
-        if let Err(error) = self.conductor.act(context, change, "save", json!({}), Repeat::Freely).await {
+        let save = || self.conductor.act(context, change.clone(), "save", json!({}), Repeat::Freely);
+        if let Err(error) = answered(save).await {
             warn!(status, %error, "the migration of a refused move has no end");
         }
     }
@@ -92,7 +125,8 @@ impl Undo for Elsewhere {
             self.forget_attachment(context, attachment).await;
         }
         let Ok(record) = Object::from_value(disk.origin.0.clone()) else { return };
-        match self.conductor.act(context, record, "destroy", json!({}), Repeat::Freely).await {
+        let destroy = || self.conductor.act(context, record.clone(), "destroy", json!({}), Repeat::Freely);
+        match answered(destroy).await {
             Err(error) if !error.is("ObjectActionError") && !error.is("BDMNotFound") => {
                 warn!(disk = %disk.id, %error, "the record of a disk that was not attached stays");
             }
@@ -101,13 +135,15 @@ impl Undo for Elsewhere {
     }
 
     async fn forget_attachment(&self, context: &RequestContext, attachment: Uuid) {
-        if let Err(error) = self.volumes.delete_attachment(&user(context), &attachment.to_string()).await {
+        let (caller, id) = (user(context), attachment.to_string());
+        if let Err(error) = answered(|| self.volumes.delete_attachment(&caller, &id)).await {
             warn!(%attachment, %error, "the attachment of a refused request stays in Cinder");
         }
     }
 
     async fn keep_volume(&self, context: &RequestContext, volume: Uuid) {
-        if let Err(error) = self.volumes.roll_detaching(&user(context), &volume.to_string()).await {
+        let (caller, id) = (user(context), volume.to_string());
+        if let Err(error) = answered(|| self.volumes.roll_detaching(&caller, &id)).await {
             warn!(%volume, %error, "a volume that stays attached is still marked as being detached");
         }
     }
@@ -127,11 +163,11 @@ impl Elsewhere {
     /// The instance gets what the migration has. The migration must let go first: a node holds one claim. When the
     /// instance cannot have it back it has none, and so holds no other node either.
     async fn swap(&self, caller: &Caller, from: Uuid, to: InstanceId) -> Result<(), openstack::Error> {
-        let held = self.placement.allocations(caller, from).await?;
+        let held = answered(|| self.placement.allocations(caller, from)).await?;
         if held.allocations.is_empty() {
             return Ok(());
         }
-        self.placement.delete_allocations(caller, from).await?;
+        answered(|| self.placement.delete_allocations(caller, from)).await?;
         let returned = self.rewrite(caller, to, |claim| {
             claim.allocations.clone_from(&held.allocations);
             claim.project_id.clone_from(&held.project_id);
@@ -139,7 +175,7 @@ impl Elsewhere {
             true
         });
         if let Err(error) = returned.await {
-            self.placement.delete_allocations(caller, to.0).await?;
+            answered(|| self.placement.delete_allocations(caller, to.0)).await?;
             return Err(error);
         }
         Ok(())
@@ -164,11 +200,11 @@ impl Elsewhere {
         let mut tries = 0;
         loop {
             tries += 1;
-            let mut claim = self.placement.allocations(caller, instance.0).await?;
+            let mut claim = answered(|| self.placement.allocations(caller, instance.0)).await?;
             if !change(&mut claim) {
                 return Ok(());
             }
-            match self.placement.put_allocations(caller, instance.0, &claim).await {
+            match answered(|| self.placement.put_allocations(caller, instance.0, &claim)).await {
                 Err(error) if tries < TRIES && is_concurrent_update(&error) => {}
                 result => return result,
             }
@@ -224,6 +260,24 @@ mod tests {
             }))
         );
         assert_eq!(migration_change(&Value::Null, "error"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_away_is_waited_for_and_an_answer_is_not_asked_for_again() {
+        let calls = std::cell::Cell::new(0);
+        let ask = |answers: [u16; 3]| {
+            let call = calls.replace(calls.get() + 1);
+            async move {
+                let status = answers[call];
+                let (message, code, request_id) = ("no".to_owned(), None, None);
+                let refused = openstack::Error::Http { service: "image", status, code, message, request_id };
+                if status == 200 { Ok(()) } else { Err(refused) }
+            }
+        };
+        answered(|| ask([503, 429, 200])).await.unwrap();
+        assert_eq!(calls.replace(0), 3);
+        answered(|| ask([503, 500, 200])).await.unwrap_err();
+        assert_eq!(calls.get(), 2);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! All are made in the newest version that both sides know; a call that needs more than the service offers fails with
 //! `Unsupported` before anything is sent. Answers of state changes (202) say only that the change has begun.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};
 use uuid::Uuid;
@@ -54,6 +56,8 @@ struct Provision<'a> {
 #[derive(Serialize)]
 struct Power {
     target: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -175,18 +179,20 @@ impl Client {
     }
 
     /// Begins a change of the power state. 400: the hardware type cannot do the soft ones; 409: locked.
+    ///
+    /// `timeout` is how long Ironic gives the change, in whole seconds and at least one; its own default otherwise.
     pub async fn set_power_state(
         &self,
         caller: &Caller,
         node: NodeId,
         target: PowerTarget,
+        timeout: Option<Duration>,
     ) -> Result<(), Error> {
         let request = put(&["nodes", &node.to_string(), "states", "power"]);
-        let request = match target {
-            PowerTarget::SoftOff | PowerTarget::SoftReboot => request.at_least(1, 27),
-            _ => request,
-        };
-        self.adapter.empty(caller, request.json(&Power { target: target.as_str() })?).await
+        let is_soft = matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot);
+        let request = if is_soft || timeout.is_some() { request.at_least(1, 27) } else { request };
+        let timeout = timeout.map(|timeout| timeout.as_secs().max(1));
+        self.adapter.empty(caller, request.json(&Power { target: target.as_str(), timeout })?).await
     }
 
     /// Whether the node's interfaces are usable.

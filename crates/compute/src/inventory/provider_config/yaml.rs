@@ -8,6 +8,13 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value, map::Entry};
 
+/// How deep lists and mappings may be nested, as in JSON documents: values are dropped and copied level by level on the
+/// stack.
+const DEEPEST: usize = 128;
+
+/// How many values all aliases of a file may stand for: a few lines can double themselves into more than the memory holds.
+const ALIASED: usize = 100_000;
+
 /// Reads the one document of a file. `Err` says in words what is wrong, with the line.
 pub fn read(text: &str) -> Result<Value, String> {
     let mut builder = Builder::default();
@@ -32,6 +39,8 @@ struct Builder {
     open: Vec<(usize, Open)>,
     anchors: HashMap<usize, Value>,
     documents: Vec<Value>,
+    /// The values that aliases stood for so far.
+    aliased: usize,
 }
 
 enum Open {
@@ -64,17 +73,19 @@ impl Builder {
                 self.complete(anchor, value)
             }
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).cloned();
-                self.complete(0, value.ok_or("the alias (*…) does not refer to a complete value before it")?)
+                let value = self.anchors.get(&anchor);
+                let value = value.ok_or("the alias (*…) does not refer to a complete value before it")?;
+                let (depth, count) = extent(value);
+                self.nest(depth)?;
+                self.aliased += count;
+                if self.aliased > ALIASED {
+                    return Err(format!("the aliases (*…) stand for more than {ALIASED} values"));
+                }
+                self.complete(0, value.clone())
             }
-            Event::SequenceStart(anchor, None) => {
-                self.open.push((anchor, Open::List(Vec::new())));
-                Ok(())
-            }
+            Event::SequenceStart(anchor, None) => self.begin(anchor, Open::List(Vec::new())),
             Event::MappingStart(anchor, None) => {
-                let open = Open::Mapping { map: Map::new(), merged: Vec::new(), key: None };
-                self.open.push((anchor, open));
-                Ok(())
+                self.begin(anchor, Open::Mapping { map: Map::new(), merged: Vec::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some((anchor, open)) => self.complete(anchor, open.close()?),
@@ -86,6 +97,20 @@ impl Builder {
             | Event::DocumentStart(_)
             | Event::DocumentEnd => Ok(()),
         }
+    }
+
+    fn begin(&mut self, anchor: usize, open: Open) -> Result<(), String> {
+        self.nest(1)?;
+        self.open.push((anchor, open));
+        Ok(())
+    }
+
+    /// Refuses what would be nested too deep with this many levels more.
+    fn nest(&self, levels: usize) -> Result<(), String> {
+        if self.open.len() + levels > DEEPEST {
+            return Err(format!("lists and mappings are nested more than {DEEPEST} deep"));
+        }
+        Ok(())
     }
 
     /// Puts a complete value where it belongs.
@@ -136,6 +161,22 @@ impl Open {
     }
 }
 
+/// How deep a value is nested (0 for a scalar), and how many values it holds with itself. Bounded by [`DEEPEST`].
+fn extent(value: &Value) -> (usize, usize) {
+    let (mut deepest, mut count) = (0, 0);
+    let mut pending = vec![(value, 0)];
+    while let Some((value, depth)) = pending.pop() {
+        count += 1;
+        match value {
+            Value::Array(list) => pending.extend(list.iter().map(|member| (member, depth + 1))),
+            Value::Object(map) => pending.extend(map.values().map(|member| (member, depth + 1))),
+            _ => continue,
+        }
+        deepest = deepest.max(depth + 1);
+    }
+    (deepest, count)
+}
+
 /// What a plain scalar means: null, a truth value, a number that YAML 1.1 and 1.2 agree on, or else text.
 fn resolve(text: &str) -> Value {
     match text {
@@ -165,6 +206,8 @@ fn resolve(text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use serde_json::json;
 
     use super::*;
@@ -192,6 +235,29 @@ mod tests {
         assert_eq!(value["more"], json!({"a": 1, "b": 3}));
         assert_eq!(value["both"], json!({"a": 1, "b": 2, "c": 4}));
         assert_eq!(value["same"], json!({"a": 1, "b": 2}));
+    }
+
+    #[test]
+    fn a_file_that_nests_or_multiplies_without_end_is_refused() {
+        let nested = |(open, close): (&str, &str), depth| {
+            read(&format!("{}1{}", open.repeat(depth), close.repeat(depth)))
+        };
+        for (kind, depth) in [(("[", "]"), 200), (("{a: ", "}"), 200), (("- ", ""), 50_000)] {
+            let problem = nested(kind, depth).unwrap_err();
+            assert!(problem.contains("nested"), "{problem}");
+            assert!(nested(kind, DEEPEST).is_ok());
+        }
+        let mut doubled = "a0: &a0 [x, x]\n".to_owned();
+        for n in 1..40 {
+            writeln!(doubled, "a{n}: &a{n} [*a{0}, *a{0}]", n - 1).unwrap();
+        }
+        let problem = read(&doubled).unwrap_err();
+        assert!(problem.contains("aliases"), "{problem}");
+        let mut nested = "a0: &a0 [x]\n".to_owned();
+        for n in 1..200 {
+            writeln!(nested, "a{n}: &a{n} [*a{}]", n - 1).unwrap();
+        }
+        assert!(read(&nested).is_err());
     }
 
     #[test]

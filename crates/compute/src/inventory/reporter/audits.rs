@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::claims::Claims;
 use crate::ports;
 
 /// The longest time for which a record is believed to be ours. Another service may take it while we are taken for dead, and
@@ -18,6 +19,8 @@ pub(super) struct Audits {
     pub records: Option<Instant>,
     /// When the providers were last listed.
     pub providers: Option<Instant>,
+    /// What is remembered of allocations that keep free nodes from everybody.
+    pub(super) claims: Claims,
     /// Who shared the nodes with us in the last look.
     members: BTreeSet<String>,
     /// The members changed in the last look: they may have taken records since.
@@ -71,7 +74,7 @@ mod tests {
     /// Audits whose lists were just made, with ourselves alone.
     fn fresh() -> Audits {
         let now = Some(Instant::now());
-        Audits { records: now, providers: now, members: members(&["own"]), unsettled: false }
+        Audits { records: now, providers: now, ..Audits { members: members(&["own"]), ..Audits::default() } }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,11 @@
 //! Keeps the picture true: when it is looked at, and who may ask for it.
 //!
-//! `look` reads and compares, `write` sends the differences, `removal` removes what is proven gone, `audits` says when what is known is held against the control
-//! plane's own lists.
+//! `look` reads and compares, `write` sends the differences, `removal` removes what is proven gone, `audits` says when what is
+//! known is held against the control plane's own lists, `claims` finds free nodes that allocations of deleted servers keep from
+//! everybody.
 
 mod audits;
+mod claims;
 mod look;
 mod removal;
 mod write;

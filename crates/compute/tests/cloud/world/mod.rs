@@ -5,19 +5,19 @@ mod port;
 mod process;
 mod servers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, KnownProvider, Record};
+use compute::ports::{self, Action, Event, KnownProvider, Record};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
-use ironic_sim::{Action, Sim};
+use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use process::Process;
-pub use servers::{delete, placed_again, server, with_volume};
+pub use servers::{delete, placed_again, server, with_port, with_volume};
 
 pub const HOST: &str = "compute1";
 
@@ -34,7 +34,7 @@ pub struct Kill {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     pub instance: InstanceId,
-    pub name: String,
+    pub action: Action,
     pub failure: Option<Option<String>>,
 }
 
@@ -44,7 +44,11 @@ pub struct Tables {
     pub requests: HashMap<String, BuildRequest>,
     /// Neutron's ports, by the instance they are for.
     pub neutron: Vec<(Uuid, InstanceId)>,
+    /// Ports that the user made.
+    pub users_ports: BTreeSet<Uuid>,
     pub allocations: HashMap<InstanceId, NodeId>,
+    /// 0 where nothing else is said.
+    pub claim_generations: HashMap<InstanceId, i64>,
     pub providers: HashMap<NodeId, KnownProvider>,
     pub records: HashMap<NodeId, Record>,
     /// Other services that share the nodes.
@@ -54,6 +58,8 @@ pub struct Tables {
     pub rescheduled: Vec<InstanceId>,
     /// Notifications of failed builds.
     pub failures_told: Vec<InstanceId>,
+    /// All notifications.
+    pub told: Vec<(InstanceId, Event, &'static str)>,
     pub disks: HashMap<InstanceId, Vec<BlockDevice>>,
     /// Cinder's volumes, and which instance each is attached to.
     pub volumes: BTreeMap<Uuid, Option<InstanceId>>,
@@ -65,6 +71,8 @@ pub struct Tables {
     pub calls: BTreeMap<&'static str, usize>,
 }
 
+type OnCall = (&'static str, Box<dyn FnOnce() + Send + Sync>);
+
 pub struct World {
     pub sim: Sim,
     tables: Mutex<Tables>,
@@ -72,6 +80,7 @@ pub struct World {
     kill: Mutex<Option<(Kill, CancellationToken)>>,
     rescheduled: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
     bug: Mutex<Option<&'static str>>,
+    on_call: Mutex<Option<OnCall>>,
     trouble: Mutex<Vec<(&'static str, Trouble)>>,
     conductor: tokio_util::task::TaskTracker,
     /// A process was killed in what its shutdown would wait for.
@@ -90,7 +99,7 @@ impl Trouble {
         match self {
             Self::Unavailable => ports::Error::Unavailable("cannot connect at 10.0.0.5:9696".to_owned()),
             Self::Refused => {
-                ports::Error::Refused { class: "OverQuota".to_owned(), message: "no more ports".to_owned() }
+                ports::Error::Refused { why: ports::Refusal::PortQuota, message: "no more ports".to_owned() }
             }
         }
     }
@@ -105,15 +114,16 @@ impl World {
             kill: Mutex::new(None),
             rescheduled: Mutex::new(None),
             bug: Mutex::new(None),
+            on_call: Mutex::new(None),
             trouble: Mutex::default(),
             conductor: tokio_util::task::TaskTracker::new(),
             died_in_hand_over: tokio::sync::Notify::new(),
         });
         let hook = Arc::downgrade(&world);
         world.sim.on_request(Box::new(move |request| {
-            let Some(world) = hook.upgrade() else { return Action::Go };
+            let Some(world) = hook.upgrade() else { return ironic_sim::Action::Go };
             let dies = if request.is_before() { world.dies(true, false) } else { world.dies(false, true) };
-            if dies { Action::Hang } else { Action::Go }
+            if dies { ironic_sim::Action::Hang } else { ironic_sim::Action::Go }
         }));
         world
     }
@@ -130,6 +140,16 @@ impl World {
     /// Does this whenever a request goes back to the control plane.
     pub fn on_reschedule(&self, act: impl Fn() + Send + Sync + 'static) {
         *self.rescheduled.lock().unwrap() = Some(Box::new(act));
+    }
+
+    /// Does this, once, when this call is made.
+    pub fn on_call(&self, call: &'static str, act: impl FnOnce() + Send + Sync + 'static) {
+        *self.on_call.lock().unwrap() = Some((call, Box::new(act)));
+    }
+
+    /// All is well from now on.
+    pub fn end_trouble(&self) {
+        self.trouble.lock().unwrap().clear();
     }
 
     /// Panics, once, when this call is made.
@@ -175,6 +195,10 @@ impl World {
         }
         let is_buggy = self.bug.lock().unwrap().take_if(|call| *call == name).is_some();
         assert!(!is_buggy, "a bug at {name}");
+        let act = self.on_call.lock().unwrap().take_if(|(call, _)| *call == name);
+        if let Some((_, act)) = act {
+            act();
+        }
         let trouble = {
             let mut troubles = self.trouble.lock().unwrap();
             let due = troubles.iter().position(|(whose, _)| *whose == name);

@@ -1,16 +1,16 @@
 //! The ports of the compute manager, onto the world's tables.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState};
+use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
 use compute::inventory::Wanted;
 use compute::ports::{
-    Announcer, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks, Phase, Placement,
-    ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
+    Action, Announcer, Claim, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks,
+    Phase, Placement, ProviderHead, Record, RecordFields, Result, VendorData, VendorDataSource, Volumes,
 };
-use compute::request::{BuildRequest, DeleteRequest, Origin};
+use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -115,8 +115,14 @@ impl Instances for Port {
             .await
     }
 
-    async fn start_event(&self, _: &RequestContext, id: InstanceId, name: &str, resumed: bool) -> Result<()> {
-        let event = Recorded { instance: id, name: name.to_owned(), failure: None };
+    async fn start_event(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        action: Action,
+        resumed: bool,
+    ) -> Result<()> {
+        let event = Recorded { instance: id, action, failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -131,14 +137,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        name: &str,
+        action: Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
-        let name = name.to_owned();
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.name == name && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
@@ -192,6 +197,19 @@ impl Instances for Port {
     }
 }
 
+fn claim(tables: &Tables, instance: InstanceId) -> Option<Claim> {
+    let node = *tables.allocations.get(&instance)?;
+    let generation = tables.claim_generations.get(&instance).copied().unwrap_or_default();
+    Some(Claim { generation, nodes: [node].into() })
+}
+
+fn brought(request: &BuildRequest) -> Option<Uuid> {
+    match &request.networks {
+        NetworkRequests::These(requests) => requests.iter().find_map(|request| request.port_id),
+        _ => None,
+    }
+}
+
 fn apply(stored: &mut Instance, update: InstanceUpdate) {
     if let Some(state) = update.vm_state {
         stored.vm_state = state;
@@ -206,8 +224,11 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
         stored.host = home.as_ref().map(|home| home.host.clone());
         stored.node = home.map(|home| home.node);
     }
-    if let Some(metadata) = update.system_metadata {
-        stored.system_metadata = metadata;
+    if let Some(roles) = update.boot_roles {
+        stored.boot_roles = roles;
+    }
+    if let Some(networks) = update.build_networks {
+        stored.networks_allocated = networks == BuildNetworks::Allocated;
     }
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
@@ -322,6 +343,41 @@ impl Placement for Port {
         self.0.call("held_by", |t| Ok(t.allocations.get(&instance).copied().into_iter().collect())).await
     }
 
+    async fn with_room(&self, class: &str) -> Result<HashSet<NodeId>> {
+        self.0
+            .call("with_room", |t| {
+                let has_room = |(node, provider): &(&NodeId, &KnownProvider)| {
+                    let is_offered = provider.inventory.get(class).is_some_and(|stock| stock.reserved == 0);
+                    is_offered && t.allocations.values().all(|taken| taken != *node)
+                };
+                Ok(t.providers.iter().filter(has_room).map(|(node, _)| *node).collect())
+            })
+            .await
+    }
+
+    async fn holders(&self, node: NodeId) -> Result<Vec<InstanceId>> {
+        let of_node = |(_, held): &(&InstanceId, &NodeId)| **held == node;
+        self.0
+            .call("holders", |t| Ok(t.allocations.iter().filter(of_node).map(|(id, _)| *id).collect()))
+            .await
+    }
+
+    async fn claim(&self, instance: InstanceId) -> Result<Option<Claim>> {
+        self.0.call("claim", |t| Ok(claim(t, instance))).await
+    }
+
+    async fn take_from(&self, instance: InstanceId, _: NodeId, seen: &Claim) -> Result<bool> {
+        self.0
+            .call("take_from", |t| {
+                let is_same = claim(t, instance).as_ref() == Some(seen);
+                if is_same {
+                    t.allocations.remove(&instance);
+                }
+                Ok(is_same)
+            })
+            .await
+    }
+
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> Result<()> {
         self.0
             .call("release", |t| {
@@ -342,11 +398,17 @@ impl Placement for Port {
 
 #[async_trait]
 impl Networks for Port {
-    async fn allocate(&self, _: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
+    async fn allocate(&self, request: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
         let id = instance.id;
+        let brought = brought(request);
         let port = self
             .0
             .call("create_port", |t| {
+                if let Some(port) = brought {
+                    t.neutron.retain(|(known, _)| *known != port);
+                    t.neutron.push((port, id));
+                    return Ok(port);
+                }
                 let found = t.neutron.iter().find(|(_, owner)| *owner == id).map(|(port, _)| *port);
                 Ok(found.unwrap_or_else(|| {
                     let port = Uuid::from_u128(0xF000 + t.neutron.len() as u128);
@@ -355,14 +417,23 @@ impl Networks for Port {
                 }))
             })
             .await?;
-        Ok(serde_json::from_value(json!([{"id": port, "address": "52:54:00:00:00:01"}])).unwrap())
+        let vif =
+            json!([{"id": port, "address": "52:54:00:00:00:01", "preserve_on_delete": brought.is_some()}]);
+        Ok(serde_json::from_value(vif).unwrap())
     }
 
-    async fn deallocate(&self, _: &RequestContext, instance: &Instance, _: &[Uuid]) -> Result<()> {
+    async fn deallocate(&self, _: &RequestContext, instance: &Instance, requested: &[Uuid]) -> Result<()> {
         let id = instance.id;
+        let preserved = instance.network.0.iter().filter(|vif| vif.preserve_on_delete);
+        let kept: Vec<Uuid> =
+            preserved.map(|vif| vif.id.parse().unwrap()).chain(requested.iter().copied()).collect();
         self.0
             .call("delete_ports", |t| {
-                t.neutron.retain(|(_, owner)| *owner != id);
+                for (port, _) in t.neutron.extract_if(.., |(_, owner)| *owner == id) {
+                    if !kept.contains(&port) {
+                        t.users_ports.remove(&port);
+                    }
+                }
                 Ok(())
             })
             .await
@@ -384,7 +455,7 @@ impl Volumes for Port {
         _: &RequestContext,
         instance: &Instance,
         devices: &mut [BlockDevice],
-        _: &Value,
+        _: &Connector,
         _: bool,
         _: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>> {
@@ -401,7 +472,13 @@ impl Volumes for Port {
             .await
     }
 
-    async fn detach(&self, _: &RequestContext, instance: &Instance, devices: &[BlockDevice], delete: bool) {
+    async fn detach(
+        &self,
+        _: &RequestContext,
+        instance: &Instance,
+        devices: &[BlockDevice],
+        delete: bool,
+    ) -> Result<()> {
         let machine = self.0.sim.by_instance(instance.id.0);
         let detached = self.0.call("detach_volumes", |t| {
             for device in devices {
@@ -417,16 +494,23 @@ impl Volumes for Port {
             }
             Ok(())
         });
-        detached.await.unwrap_or(());
+        detached.await
     }
 }
 
 #[async_trait]
 impl Announcer for Port {
-    async fn notify(&self, _: &RequestContext, instance: &Instance, _: Event, phase: Phase<'_>) {
+    async fn notify(&self, _: &RequestContext, instance: &Instance, event: Event, phase: Phase<'_>) {
+        let mut tables = self.0.tables();
         if let Phase::Error(_) = phase {
-            self.0.tables().failures_told.push(instance.id);
+            tables.failures_told.push(instance.id);
         }
+        let phase = match phase {
+            Phase::Start => "start",
+            Phase::End => "end",
+            Phase::Error(_) => "error",
+        };
+        tables.told.push((instance.id, event, phase));
     }
 
     async fn instance_changed(&self, _: &RequestContext, _: &Instance) {

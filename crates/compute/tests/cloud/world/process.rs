@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compute::build::{ConfigDriveOptions, Options as BuildOptions};
 use compute::inventory::{Options as ReporterOptions, Reporter, Rules, Scope};
+use compute::operations::create::{ConfigDriveOptions, Options as BuildOptions};
 use compute::{Manager, Options, Ports};
 use driver::Driver;
 use ironic_sim::Sim;

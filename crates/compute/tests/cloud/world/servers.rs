@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, Power, TaskState, VmState};
-use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
-use configdrive::network::NetworkInfo;
+use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
+use compute::request::{BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, Origin};
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::json;
@@ -16,21 +15,13 @@ use super::World;
 pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -> BuildRequest {
     let id = InstanceId(Uuid::from_u128(number));
     let instance = Instance {
-        id,
         project_id: "project".to_owned(),
         user_id: "user".to_owned(),
-        host: None,
-        node: None,
-        vm_state: VmState::Building,
         task_state: Some(TaskState::Scheduling),
-        power: Power::NoState,
-        deleted: false,
         hostname: "server".to_owned(),
         display_name: "server".to_owned(),
         availability_zone: Some("nova".to_owned()),
         image_ref: Some(Uuid::from_u128(7).to_string()),
-        kernel_id: None,
-        ramdisk_id: None,
         flavor: Flavor {
             name: "bm".to_owned(),
             vcpus: 8,
@@ -38,23 +29,8 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
             root_gb: 100,
             ..Flavor::default()
         },
-        metadata: BTreeMap::new(),
-        system_metadata: BTreeMap::new(),
-        key_name: None,
-        key_data: None,
-        keypair: None,
-        user_data: None,
-        launch_index: 0,
-        reservation_id: None,
-        root_device_name: None,
-        default_ephemeral_device: None,
-        default_swap_device: None,
         config_drive: Some("True".to_owned()),
-        launched_at: None,
-        os_type: None,
-        ec2_ids: Ec2Ids::default(),
-        has_trusted_certs: false,
-        network: NetworkInfo::default(),
+        ..Instance::new(id)
     };
     let key = format!("{id} {node}");
     let request = BuildRequest {
@@ -84,22 +60,28 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
 pub fn with_volume(world: &World, mut request: BuildRequest) -> BuildRequest {
     let volume = Uuid::from_u128(0xC0DE);
     request.block_devices = vec![BlockDevice {
-        origin: Origin(json!(null)),
         id: Uuid::from_u128(0xB000),
         source: "volume".to_owned(),
         destination: "volume".to_owned(),
-        boot_index: None,
-        guest_format: None,
         device_name: Some("/dev/sdb".to_owned()),
         volume_id: Some(volume),
-        attachment_id: None,
         delete_on_termination: true,
-        no_device: false,
-        tag: None,
+        ..BlockDevice::default()
     }];
     let mut tables = world.tables();
     tables.volumes.insert(volume, None);
     tables.disks.insert(request.instance.id, request.block_devices.clone());
+    tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
+    request
+}
+
+/// The same server with a port that the user made.
+pub fn with_port(world: &World, mut request: BuildRequest) -> BuildRequest {
+    let port = Uuid::from_u128(0xB047);
+    let brought = NetworkRequest { port_id: Some(port), ..NetworkRequest::default() };
+    request.networks = NetworkRequests::These(vec![brought]);
+    let mut tables = world.tables();
+    tables.users_ports.insert(port);
     tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
     request
 }

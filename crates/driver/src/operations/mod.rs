@@ -1,0 +1,7 @@
+//! The operations on a node: what each wants, how it decides, and its calls.
+
+pub(crate) mod deploy;
+pub(crate) mod power;
+pub(crate) mod reserve;
+pub(crate) mod tear_down;
+pub(crate) mod vifs;

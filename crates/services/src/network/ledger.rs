@@ -1,0 +1,28 @@
+//! What a control plane writes down of an instance's ports.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use compute::ports::Result;
+use driver::InstanceId;
+use openstack::neutron::Port;
+use oslo::context::RequestContext;
+
+/// The control plane's entries of the ports of its instances; they keep the tags that users gave them.
+#[async_trait]
+pub trait PortLedger: Send + Sync {
+    /// The ids of the instance's ports that have an entry.
+    async fn recorded(&self, context: &RequestContext, instance: InstanceId) -> Result<BTreeSet<String>>;
+
+    /// Enters a port of the instance. One that has an entry already, because an answer was lost, is no error.
+    async fn record(
+        &self,
+        context: &RequestContext,
+        instance: InstanceId,
+        port: &Port,
+        tag: Option<&str>,
+    ) -> Result<()>;
+
+    /// Removes all entries of the instance; no error when there are none.
+    async fn forget(&self, context: &RequestContext, instance: InstanceId) -> Result<()>;
+}
