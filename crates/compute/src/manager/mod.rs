@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::inventory::Reporter;
 use crate::journal::{Announced, Ending, Entry, Journal, Verdict, Work};
 use crate::locks::{Locks, Place};
+use crate::machines::Publisher;
 use crate::operations::create::{self, Build};
 use crate::operations::delete::Delete;
-use crate::ports::{Announcer, Instances, Networks, Placement, VendorDataSource, Volumes};
+use crate::ports::{Announcer, Instances, Machines, Networks, VendorDataSource, Volumes};
 use crate::request::{BuildRequest, DeleteRequest, Origin};
 
 /// How long work that could not be ended (the control plane was away for longer than a call waits) rests before it is
@@ -99,11 +99,11 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Ports {
     pub driver: Driver,
-    pub reporter: Reporter,
+    pub machines: Arc<dyn Machines>,
+    pub publisher: Publisher,
     pub instances: Arc<dyn Instances>,
     pub networks: Arc<dyn Networks>,
     pub volumes: Arc<dyn Volumes>,
-    pub placement: Arc<dyn Placement>,
     pub announcer: Arc<dyn Announcer>,
     pub vendor_data: Arc<dyn VendorDataSource>,
 }
@@ -267,11 +267,11 @@ impl Manager {
         self.running().keys().any(|work| work.instance() == id)
     }
 
-    /// Takes what an operator said of this service (enabled or not) and tells Placement.
+    /// Takes what an operator said of this service (enabled or not) and publishes it.
     pub async fn set_enabled(&self, enabled: bool) {
-        self.0.ports.reporter.set_disabled(!enabled);
-        if let Err(error) = self.0.ports.reporter.look(&RequestContext::admin()).await {
-            tracing::warn!(%error, "the providers could not be told at once; the next period will");
+        self.0.ports.machines.set_enabled(enabled);
+        if let Err(error) = self.0.ports.machines.publish(&RequestContext::admin()).await {
+            tracing::warn!(%error, "the machines could not be published at once; the next report tries again");
         }
     }
 

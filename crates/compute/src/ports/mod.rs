@@ -3,7 +3,7 @@
 
 mod events;
 mod instances;
-mod inventory;
+mod machines;
 mod networks;
 mod refusal;
 mod vendor_data;
@@ -11,7 +11,7 @@ mod volumes;
 
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Action, Fault, Instances};
-pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
+pub use machines::{Machines, Published};
 pub use networks::Networks;
 pub use refusal::Refusal;
 pub use vendor_data::{VendorData, VendorDataSource};

@@ -1,15 +1,16 @@
-//! The ports to the compute node records and to Placement: the control plane's picture of the machines.
+//! The two books in which a stock Nova keeps the machines: the compute node records, and Placement. Traits, so that tests can keep
+//! them in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
+use compute::ports::Result;
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Result;
-use crate::inventory::{Stock, Wanted};
+use super::{Stock, Wanted};
 
 /// The fields of a compute node record, by their names in the control plane (`nova/objects/compute_node.py`).
 pub type RecordFields = BTreeMap<String, Value>;
@@ -28,7 +29,7 @@ pub struct Record {
 
 /// The compute node records.
 #[async_trait]
-pub trait Inventory: Send + Sync {
+pub trait ComputeNodes: Send + Sync {
     /// All records of this service's host, without deleted ones.
     async fn records_of_this_host(&self, context: &RequestContext) -> Result<Vec<Record>>;
 
@@ -85,7 +86,7 @@ pub struct Claim {
 
 /// Placement: resource providers and allocations.
 #[async_trait]
-pub trait Placement: Send + Sync {
+pub trait Providers: Send + Sync {
     /// Every provider in one list.
     async fn heads(&self) -> Result<HashMap<NodeId, ProviderHead>>;
 
