@@ -47,7 +47,8 @@ bench: build ## Measure Bessemer and stock in the lab with 50, 200 and 1000 node
 	lab/enroll --remove 5
 	@. lab/lib.sh && python -m measuring.table $(BENCH)/*.json | tee $(BENCH)/table.md
 
-lint: ## Formatting, clippy with warnings as errors, and the dependencies' licences if cargo-deny is there
+lint: ## Formatting, clippy with warnings as errors, and the dependencies' bans, licences and sources
+	@tools/toolchain
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; else echo "no cargo-deny: the dependencies' licences were not checked"; fi
+	@tools/dependencies

@@ -84,7 +84,7 @@ impl Sessions {
         let adapter = config::adapter_options(config, group)?;
         let own = config::session_options(config, group)?;
         let session = own.unwrap_or_else(|| {
-            // What is wrong with Neutron's is told of Neutron.
+            // Problems of Neutron's credentials are reported for Neutron.
             let auth = config::auth(config, "neutron").ok().flatten();
             config::session_with(config, group, auth.unwrap_or(Auth::None { endpoint: None }))
         });

@@ -25,12 +25,13 @@ use crate::clients::Clients;
 use crate::parts::Parts;
 use crate::signals::{Asked, Signals};
 use crate::validate::validate;
+use crate::warnings::warnings;
 use crate::{Files, config, metrics, options};
 
 /// The topics that nova-api and nova-conductor send to; the second since 2026.1.
 const TOPICS: [&str; 2] = ["compute", "compute-alt"];
 
-/// How long short requests may take to end when we stop. Builds and deletes do not count: the next start takes them up.
+/// How long short requests may take to end when we stop. Builds and deletes do not count: the next start resumes them.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// Runs the service until an operator ends it.
@@ -39,17 +40,16 @@ pub fn run(files: &Files) -> Result<(), String> {
     validate(&config).map_err(|error| error.to_string())?;
     let log = oslo::log::Options::from_config(&config, "nova-compute").map_err(|error| error.to_string())?;
     let log = oslo::log::init(log).map_err(|error| error.to_string())?;
-    for warning in &config.warnings {
+    for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
-    options::warn(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime cannot be started: {error}"))?;
     let ended = runtime.block_on(serve(files, config, log));
     if let Err(error) = &ended {
-        tracing::error!(%error, "the service ends");
+        tracing::error!(%error, "the service stops because of an error");
     }
     // Whatever still blocks a thread has nothing left to say.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -87,7 +87,7 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
                 gone = gone(&mut lost) => Err(gone),
             };
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-            tracing::info!("stopping; builds and deletes under way are taken up by the next start");
+            tracing::info!("stopping; the next start resumes the builds and deletes in progress");
             ended
         }
         Ok(None) => Ok(()),
@@ -120,7 +120,7 @@ fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), String> {
     parts.work.run("metrics", move |stop| async move {
         // Servers are built without metrics as well.
         if let Err(error) = metrics::serve(&host, port, handle, stop.clone()).await {
-            tracing::error!(%error, "no metrics");
+            tracing::error!(%error, "metrics cannot be served");
         }
         stop.cancelled().await;
     });
@@ -168,7 +168,10 @@ async fn start(
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
     *begun = Some(manager.clone());
     manager.resume().map_err(|error| {
-        format!("the journal in [DEFAULT] state_path cannot be read: {error}. Mend it; a start without it would fail what is under way")
+        format!(
+            "the journal in [DEFAULT] state_path cannot be read: {error}. Correct that before the next start: without \
+             the journal the builds and deletes in progress would be lost"
+        )
     })?;
 
     let undo = Elsewhere {
@@ -196,7 +199,7 @@ async fn start(
         parts.requests.run("RPC server", |stop| async move { serving.run(stop).await });
         server.ready().await;
     }
-    // Who is up is sent requests: not before they are taken.
+    // Report "up" only once requests are accepted.
     parts.work.run("reports of the service", |stop| service.run(stop));
     parts.work.run("reports of nodes", |stop| async move { publisher.run(stop).await });
     let recording = reporter.clone();
@@ -282,7 +285,10 @@ async fn attend(
         let _ = sd_notify::notify(&news);
         match reload(files, &config, log, running) {
             Ok(next) => config = next,
-            Err(error) => tracing::error!(%error, "the configuration was not taken; the old one stays"),
+            Err(error) => tracing::error!(
+                %error,
+                "the changed configuration cannot be used; the previous one stays in effect"
+            ),
         }
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
@@ -304,9 +310,9 @@ fn reload(files: &Files, old: &Config, log: &oslo::log::Handle, running: &Runnin
     for change in changes {
         let (group, option) = (change.group, change.name);
         if change.mutable {
-            tracing::info!(group, option, "the option changed and holds from now on");
+            tracing::info!(group, option, "option reloaded");
         } else {
-            tracing::warn!(group, option, "the option changed; it takes a restart to hold");
+            tracing::warn!(group, option, "option changed; restart the service to apply it");
         }
     }
     Ok(next)

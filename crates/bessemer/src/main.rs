@@ -8,6 +8,7 @@ mod options;
 mod parts;
 mod signals;
 mod validate;
+mod warnings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -73,7 +74,7 @@ fn parsed(matches: &ArgMatches) -> Command {
 fn show(files: &Files) -> Result<(), String> {
     let config = files.load()?;
     print!("{}", config::render(&config));
-    for warning in &config.warnings {
+    for warning in warnings::warnings(&config) {
         eprintln!("warning: {warning}");
     }
     validate::validate(&config).map_err(|error| error.to_string())

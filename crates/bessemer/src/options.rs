@@ -150,22 +150,10 @@ pub fn service(config: &Config) -> nova::service::Options {
 }
 
 /// After what silence a service is down. As in stock (`nova/servicegroup/api.py`), more than the time between two reports.
-fn service_down_time(config: &Config) -> Duration {
+pub fn service_down_time(config: &Config) -> Duration {
     let (down, report) = (config.top().int("service_down_time"), config.top().int("report_interval"));
     let seconds = if down <= report { report.saturating_mul(5) / 2 } else { down };
     Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
-}
-
-/// What is set and does not hold as it is.
-pub fn warn(config: &Config) {
-    let (set, holds) = (config.top().int("service_down_time"), service_down_time(config).as_secs());
-    if u64::try_from(set) != Ok(holds) {
-        tracing::warn!(
-            service_down_time = set,
-            holds,
-            "[DEFAULT] service_down_time must be greater than report_interval; 2.5 times that holds"
-        );
-    }
 }
 
 /// Which services share the nodes.
@@ -224,7 +212,7 @@ pub fn vendor_data(config: &Config) -> services::vendor_data::Options {
     }
 }
 
-/// Who is notified of what happens to instances; `None` when the operator wants nobody to be.
+/// Where notifications about instances go; `None` when the operator switched them off.
 pub fn notifier(config: &Config) -> Result<Option<NotifierOptions>, Error> {
     let group = config.group("oslo_messaging_notifications");
     let versioned = config.group("notifications").text("notification_format") != "unversioned";

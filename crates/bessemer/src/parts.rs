@@ -7,11 +7,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long all parts together may take to stop. They may wait for one that has failed, or for a broker that is away; what is not
-/// ended then is taken up by the next start.
+/// How long all parts together may take to stop. They may wait for one that has failed, or for a broker that cannot be reached;
+/// the next start resumes what has not ended then.
 const LAST: Duration = Duration::from_secs(40);
 
-/// Parts that are told to stop together.
+/// Parts that stop together.
 pub struct Stage {
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -40,10 +40,10 @@ impl Stage {
             if let Err(error) = &ended {
                 tracing::error!(part = name, %error, "a part of the service failed");
             } else if !stop.is_cancelled() {
-                tracing::error!(part = name, "a part of the service ended by itself");
+                tracing::error!(part = name, "a part of the service ended unexpectedly");
             }
             if !stop.is_cancelled() {
-                // Nobody listens any more when the service ends anyway.
+                // The receiver is gone when the service is stopping already.
                 let _ = lost.send(name);
             }
         });
@@ -69,17 +69,17 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// No parts yet, and the names of those that will have ended before they were told to.
+    /// No parts yet, and the names of those that will have ended before they were asked to.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<&'static str>) {
         let (lost, names) = mpsc::unbounded_channel();
         let stage = || Stage::new(&lost);
         (Self { requests: stage(), work: stage(), notifications: stage(), bus: stage() }, names)
     }
 
-    /// Stops all parts, after `rest` has ended, which is told to stop with the work.
+    /// Stops all parts, after `rest` has ended, which stops with the work.
     pub async fn end(&self, rest: impl Future<Output = ()>) {
         if tokio::time::timeout(LAST, self.end_in_order(rest)).await.is_err() {
-            tracing::error!(seconds = LAST.as_secs(), "not everything stopped in time");
+            tracing::error!(seconds = LAST.as_secs(), "some parts did not stop in time and are cut off");
         }
     }
 

@@ -1,5 +1,5 @@
-//! What of a configuration cannot be used, told at once before anything starts: by `bessemer compute` at its start
-//! and when it reads the configuration again, and by `bessemer config`.
+//! Checks a configuration before anything starts, and reports every problem at once: at the start of `bessemer compute`,
+//! when it reads the configuration again, and in `bessemer config`.
 
 use std::net::ToSocketAddrs;
 

@@ -1,7 +1,8 @@
 //! Base64 as users send it: whatever Python's `base64.b64decode` takes, since nova-api takes that.
 //!
-//! Facts: `binascii.a2b_base64` of CPython, without its strict mode. Characters that are not of the alphabet are skipped, line
-//! breaks among them; bits behind the last whole byte are dropped; what stands behind a complete padding is ignored.
+//! Facts: `binascii.a2b_base64` of CPython, without its strict mode. Characters that are not of the alphabet
+//! are skipped, line breaks among them; bits behind the last whole byte are dropped; what stands behind a
+//! complete padding is ignored.
 
 /// Why a text cannot be decoded. Nothing of the text is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -19,7 +19,8 @@ struct Family {
 
 /// The text of the file, or `None` when no network is injected.
 ///
-/// Interfaces are called `eth0`, `eth1`, …, counted over all VIFs that have subnets. A VIF with a DHCP server is left out.
+/// Interfaces are called `eth0`, `eth1`, …, counted over all VIFs that have subnets. A VIF with a DHCP server
+/// is left out.
 pub(crate) fn render(info: &NetworkInfo) -> Result<Option<String>, Error> {
     let mut interfaces = Vec::new();
     let with_subnets = info.0.iter().filter_map(|vif| {

@@ -1,10 +1,10 @@
 //! Instance metadata and the config drive image: structs in, bytes out.
 //!
-//! [`files`] lays out what a server is told about itself ([`Metadata`]) as the files of a config drive, for every
-//! version of the EC2 and the OpenStack layout that Nova 34.0.0 writes. [`build_image`] makes a disk image of them and
-//! [`encode`] the text that Ironic takes as `configdrive`. Nothing here does I/O; random seeds and the times in an image
-//! come from the operating system. Making and compressing an image is work for a blocking thread, above all the 64 MiB
-//! of vfat.
+//! [`files`] lays out what a server is told about itself ([`Metadata`]) as the files of a config drive, for
+//! every version of the EC2 and the OpenStack layout that Nova 34.0.0 writes. [`build_image`] makes a disk
+//! image of them and [`encode`] the text that Ironic takes as `configdrive`. Nothing here does I/O; random
+//! seeds and the times in an image come from the operating system. Making and compressing an image is work
+//! for a blocking thread, above all the 64 MiB of vfat.
 //!
 //! ```
 //! # fn main() -> Result<(), configdrive::Error> {
@@ -16,6 +16,8 @@
 //! # Ok(())
 //! # }
 //! ```
+
+#![deny(missing_docs)]
 
 mod base64;
 mod cidr;

@@ -12,17 +12,23 @@ use crate::network::NetworkInfo;
 /// Everything that the files of a config drive are made of. [`Metadata::new`] gives Nova's defaults.
 #[derive(Clone, Debug)]
 pub struct Metadata {
+    /// The server's id.
     pub uuid: Uuid,
     /// The bare host name; the domain is added from `dhcp_domain`.
     pub hostname: String,
+    /// The name that the user gave the server: `name` of `meta_data.json`.
     pub display_name: Option<String>,
     /// The user's own key-value pairs.
     pub meta: BTreeMap<String, String>,
     /// The server's number within one request.
     pub launch_index: i64,
+    /// The zone that the scheduler chose.
     pub availability_zone: Option<String>,
+    /// The id of the project that owns the server.
     pub project_id: Option<String>,
+    /// Shared by all servers of one request: `r-` and eight characters.
     pub reservation_id: Option<String>,
+    /// EC2's `instance-type`.
     pub flavor_name: String,
     /// `instance.key_name`; without it no key is shown at all.
     pub key_name: Option<String>,
@@ -30,22 +36,32 @@ pub struct Metadata {
     pub key_data: Option<String>,
     /// The first of `instance.keypairs`: the key as OpenStack metadata shows it.
     pub keypair: Option<KeyPair>,
+    /// Nova's numbered ids of the server and its images.
     pub ec2_ids: Ec2Ids,
+    /// Names, as EC2 metadata shows them.
     pub security_groups: Vec<String>,
+    /// The device of the root disk, such as `/dev/sda`; without one EC2's mapping is Nova's default one.
     pub root_device_name: Option<String>,
+    /// The device of the flavor's ephemeral disk.
     pub default_ephemeral_device: Option<String>,
+    /// The device of the flavor's swap.
     pub default_swap_device: Option<String>,
+    /// Volumes, swap and ephemeral disks, for EC2's mapping.
     pub block_devices: Vec<BlockDevice>,
     /// Decoded from base64.
     pub user_data: Option<SecretSlice<u8>>,
     /// Paths are those on the server.
     pub injected_files: Vec<File>,
+    /// `admin_pass` of `meta_data.json`.
     pub admin_password: Option<SecretString>,
+    /// The server's VIFs, from Nova's info cache.
     pub network_info: NetworkInfo,
     /// The Ironic node's ports and port groups; empty ones leave the network data as Neutron knows it.
     pub ports: Vec<NodePort>,
+    /// The Ironic node's bonds.
     pub port_groups: Vec<NodePortGroup>,
-    /// Contents of the vendor data file, `{}` when there is none; `None` when `[api] vendordata_providers` lacks `StaticJSON`.
+    /// Contents of the vendor data file, `{}` when there is none; `None` when `[api] vendordata_providers`
+    /// lacks `StaticJSON`.
     pub static_vendor_data: Option<Value>,
     /// Answers of the dynamic vendor data services by name; `None` when the providers lack `DynamicJSON`.
     pub dynamic_vendor_data: Option<Map<String, Value>>,
@@ -53,7 +69,8 @@ pub struct Metadata {
     pub dhcp_domain: String,
     /// `[api] config_drive_skip_versions`, split at blanks: EC2 versions to leave out.
     pub skip_versions: Vec<String>,
-    /// Whether `[DEFAULT] injected_network_template` is set: networks marked as injected get an interfaces file.
+    /// Whether `[DEFAULT] injected_network_template` is set: networks marked as injected get an interfaces
+    /// file.
     pub inject_network: bool,
 }
 
@@ -111,11 +128,14 @@ const SKIPPED_BY_DEFAULT: &str =
 /// A file: on the drive, or to be put into the server. Its contents may be secret and never show in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct File {
+    /// Relative to the drive's root without a slash in front; for an injected file the path on the server.
     pub path: String,
+    /// The bytes of the file.
     pub contents: Vec<u8>,
 }
 
 impl File {
+    /// A file with these contents.
     pub fn new(path: impl Into<String>, contents: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), contents: contents.into() }
     }
@@ -130,24 +150,31 @@ impl fmt::Debug for File {
 /// A public key with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPair {
+    /// The name that the user gave the key.
     pub name: String,
     /// `ssh` or `x509`.
     pub kind: String,
+    /// In OpenSSH's format, or a certificate in PEM.
     pub public_key: String,
 }
 
 /// The ids that EC2 metadata shows, such as `i-00000005` and `ami-00000001`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ec2Ids {
+    /// `instance-id`: `i-` and a number.
     pub instance: Option<String>,
+    /// `ami-id`: of the image.
     pub ami: Option<String>,
+    /// `kernel-id`: of the image's kernel, where it has one of its own.
     pub kernel: Option<String>,
+    /// `ramdisk-id`: of the image's ramdisk, where it has one of its own.
     pub ramdisk: Option<String>,
 }
 
 /// The part of a block device mapping that EC2 metadata shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockDevice {
+    /// The device, such as `/dev/sdb`; none until Nova has named it.
     pub device_name: Option<String>,
     /// `blank`, `image`, `snapshot`, `volume`.
     pub source_type: String,
@@ -160,9 +187,11 @@ pub struct BlockDevice {
 /// A port of the Ironic node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodePort {
+    /// Ironic's id of the port.
     pub uuid: Uuid,
     /// MAC address.
     pub address: String,
+    /// The bond that the port belongs to.
     pub port_group: Option<Uuid>,
     /// The Neutron port attached to it; see [`vif_port_id`].
     pub vif: Option<String>,
@@ -171,6 +200,7 @@ pub struct NodePort {
 /// A port group of the Ironic node: a bond.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodePortGroup {
+    /// Ironic's id of the bond.
     pub uuid: Uuid,
     /// MAC address; without one Neutron's stays.
     pub address: Option<String>,

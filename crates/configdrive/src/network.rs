@@ -1,8 +1,10 @@
-//! The network model: Nova's info cache (`InstanceInfoCache.network_info`), read and written in exactly its shape.
+//! The network model: Nova's info cache (`InstanceInfoCache.network_info`), read and written in exactly its
+//! shape.
 //!
-//! The document is a JSON list of VIFs. nova-api shows addresses from it and nova-compute keeps in it the only record of
-//! which ports must survive the server (`preserve_on_delete`), so keys keep their order and unknown keys stay where they
-//! were found. Keys that an older release did not write yet get the value that release meant.
+//! The document is a JSON list of VIFs. nova-api shows addresses from it and nova-compute keeps in it the
+//! only record of which ports must survive the server (`preserve_on_delete`), so keys keep their order and
+//! unknown keys stay where they were found. Keys that an older release did not write yet get the value that
+//! release meant.
 
 use std::net::IpAddr;
 
@@ -25,6 +27,7 @@ pub struct Vif {
     /// MAC address.
     #[serde(default)]
     pub address: Option<String>,
+    /// The port's network.
     #[serde(default)]
     pub network: Option<Network>,
     /// `binding:vif_type`: `unbound` before Ironic binds the port, then mostly `other`.
@@ -36,12 +39,16 @@ pub struct Vif {
     /// `tap` and the start of the port's id, cut to 14 characters.
     #[serde(default)]
     pub devname: Option<String>,
+    /// The port's id, which Open vSwitch knows it by.
     #[serde(default)]
     pub ovs_interfaceid: Option<String>,
+    /// Of 802.1Qbh, long unused; kept as found.
     #[serde(default)]
     pub qbh_params: Option<Value>,
+    /// Of 802.1Qbg, long unused; kept as found.
     #[serde(default)]
     pub qbg_params: Option<Value>,
+    /// Neutron calls the port `ACTIVE`, or it is administratively down.
     #[serde(default)]
     pub active: bool,
     /// `binding:vnic_type`; `baremetal` once Ironic has bound the port.
@@ -53,10 +60,13 @@ pub struct Vif {
     /// The port was given by the user: it is unbound, not deleted, when the server goes.
     #[serde(default)]
     pub preserve_on_delete: bool,
+    /// Read by Nova's libvirt driver alone.
     #[serde(default)]
     pub delegate_create: bool,
+    /// Further keys of Nova's model, such as `rxtx_cap`.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -64,18 +74,22 @@ pub struct Vif {
 /// The Neutron network of a VIF, with those of its subnets in which the port has an address.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Network {
+    /// The Neutron network's id.
     #[serde(default)]
     pub id: Option<String>,
+    /// The bridge that a hypervisor would plug the port into; `[neutron] ovs_bridge` for Open vSwitch.
     #[serde(default)]
     pub bridge: Option<String>,
     /// The network's name.
     #[serde(default)]
     pub label: Option<String>,
+    /// Those in which the port has an address.
     #[serde(default, deserialize_with = "null_is_default")]
     pub subnets: Vec<Subnet>,
     /// `injected`, `tenant_id`, `mtu`, `physical_network`, `tunneled`; see the accessors.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -86,13 +100,16 @@ pub struct Subnet {
     /// `10.0.0.0/24`.
     #[serde(default)]
     pub cidr: Option<String>,
+    /// Name servers.
     #[serde(default, deserialize_with = "null_is_default")]
     pub dns: Vec<Ip>,
     /// A subnet without a gateway has one whose address is null.
     #[serde(default)]
     pub gateway: Option<Ip>,
+    /// The port's addresses in the subnet.
     #[serde(default, deserialize_with = "null_is_default")]
     pub ips: Vec<FixedIp>,
+    /// Host routes.
     #[serde(default, deserialize_with = "null_is_default")]
     pub routes: Vec<Route>,
     /// 4 or 6.
@@ -101,6 +118,7 @@ pub struct Subnet {
     /// `enable_dhcp`, and when known `dhcp_server`, `ipv6_address_mode`, `ipv6_ra_mode`; see the accessors.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -108,6 +126,7 @@ pub struct Subnet {
 /// An address: of a gateway, a DNS server, or a floating IP.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ip {
+    /// The address as text; null for a gateway that there is none of.
     #[serde(default)]
     pub address: Option<String>,
     /// `gateway`, `dns`, `floating`.
@@ -116,8 +135,10 @@ pub struct Ip {
     /// 4 or 6; null where the address is null.
     #[serde(default)]
     pub version: Option<u8>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -125,17 +146,22 @@ pub struct Ip {
 /// A fixed address of a port, with the floating IPs that lead to it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FixedIp {
+    /// The address as text.
     #[serde(default)]
     pub address: Option<String>,
     /// `fixed`.
     #[serde(rename = "type", default)]
     pub kind: Option<String>,
+    /// 4 or 6.
     #[serde(default)]
     pub version: Option<u8>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// The floating addresses that lead to it.
     #[serde(default, deserialize_with = "null_is_default")]
     pub floating_ips: Vec<Ip>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -143,14 +169,19 @@ pub struct FixedIp {
 /// A host route of a subnet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
+    /// The destination: `192.168.0.0/16`.
     #[serde(default)]
     pub cidr: Option<String>,
+    /// The next hop.
     #[serde(default)]
     pub gateway: Option<Ip>,
+    /// Nova writes null.
     #[serde(default)]
     pub interface: Option<Value>,
+    /// Further keys of Nova's model; empty so far.
     #[serde(default, deserialize_with = "null_is_default")]
     pub meta: Map<String, Value>,
+    /// Keys of other releases, written back where they were.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -181,7 +212,8 @@ impl NetworkInfo {
         self.fixed_ips().flat_map(|ip| &ip.floating_ips)
     }
 
-    /// What Ironic's `instance_info/fixed_ips` takes: the text of the list of fixed IPs, floating ones included in each.
+    /// What Ironic's `instance_info/fixed_ips` takes: the text of the list of fixed IPs, floating ones
+    /// included in each.
     pub fn fixed_ips_text(&self) -> Result<String, serde_json::Error> {
         spaced(&self.fixed_ips().collect::<Vec<_>>())
     }
@@ -196,7 +228,8 @@ impl NetworkInfo {
         self.fixed_ips().find(|ip| ip.version == Some(4)).and_then(|ip| ip.address.as_deref())
     }
 
-    /// The first fixed IPv4 address, else the first fixed address of any kind: the address to reach the server at.
+    /// The first fixed IPv4 address, else the first fixed address of any kind: the address to reach the
+    /// server at.
     pub fn primary_address(&self) -> Option<&str> {
         self.first_ipv4().or_else(|| self.fixed_ips().find_map(|ip| ip.address.as_deref()))
     }
@@ -247,7 +280,8 @@ impl Network {
         self.meta.get("mtu").and_then(Value::as_u64)
     }
 
-    /// Whether the address goes into the server by a file (`[DEFAULT] flat_injected` at the time of the build).
+    /// Whether the address goes into the server by a file (`[DEFAULT] flat_injected` at the time of the
+    /// build).
     pub fn injected(&self) -> bool {
         self.meta.get("injected").is_some_and(truthy)
     }

@@ -1,7 +1,7 @@
 //! `network_data.json`: links, networks and services, as cloud-init and ironic-python-agent read them.
 //!
-//! The base comes from the network info cache. Ironic then knows better which NIC a VIF has become: a port's own MAC,
-//! or a bond of the ports of a group.
+//! The base comes from the network info cache. Ironic then knows better which NIC a VIF has become: a port's
+//! own MAC, or a bond of the ports of a group.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,9 @@ const SHOWN_VIF_TYPES: [&str; 8] = ["bridge", "dvs", "hw_veb", "hyperv", "ovs", 
 /// The document `network_data.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct NetworkData {
+    /// NICs and bonds.
     pub links: Vec<Link>,
+    /// The addresses on the links.
     pub networks: Vec<Address>,
     /// Name servers of all networks, each once.
     pub services: Vec<Service>,
@@ -27,15 +29,19 @@ pub struct NetworkData {
 /// A NIC or a bond.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Link {
+    /// What addresses and bonds refer to it by: `tap` and the start of the port's id, or the id of a node's
+    /// port.
     pub id: String,
     /// The Neutron port; members of a bond have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vif_id: Option<String>,
+    /// `phy`, `bond`, or one of the VIF types that network data has always shown.
     #[serde(rename = "type")]
     pub kind: String,
     /// Bytes; null when a DHCP server tells it. Members of a bond have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<Value>,
+    /// The NIC's or the bond's MAC address.
     pub ethernet_mac_address: Option<String>,
     /// `bond_mode`, `bond_links` and options of the bonding driver.
     #[serde(flatten)]

@@ -141,7 +141,8 @@ fn meta_data(metadata: &Metadata, content: &Content, version: &str) -> Map<Strin
     data
 }
 
-/// Bytes from the operating system's generator, by way of random UUIDs without the two bytes that carry their version.
+/// Bytes from the operating system's generator, by way of random UUIDs without the two bytes that carry their
+/// version.
 fn random_seed() -> Vec<u8> {
     std::iter::repeat_with(Uuid::new_v4)
         .flat_map(|uuid| {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-/// JSON with a blank after each comma and colon and in ASCII only, as Python writes it: Ironic keeps some of these texts
-/// as they are, and a database whose character set ends at U+FFFF must be able to store them.
+/// JSON with a blank after each comma and colon and in ASCII only, as Python writes it: Ironic keeps some of
+/// these texts as they are, and a database whose character set ends at U+FFFF must be able to store them.
 pub(crate) fn spaced<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
     let mut text = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spaced))?;

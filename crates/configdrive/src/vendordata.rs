@@ -21,6 +21,7 @@ pub fn parse_static(text: &[u8]) -> Result<Value, Error> {
 pub struct Target {
     /// The key that the answer gets in `vendor_data2.json`.
     pub name: String,
+    /// An http or https address, which may hold a secret.
     pub url: String,
 }
 
@@ -33,7 +34,8 @@ impl Target {
         }
     }
 
-    /// Reads the whole list. As in Nova an entry that is none, or that repeats a name, is passed over with a warning.
+    /// Reads the whole list. As in Nova an entry that is none, or that repeats a name, is passed over with a
+    /// warning.
     pub fn parse_all<'a>(entries: impl IntoIterator<Item = &'a str>) -> Vec<Self> {
         let mut targets: Vec<Self> = Vec::new();
         for entry in entries {
@@ -52,7 +54,9 @@ impl Target {
 /// What a dynamic vendor data service is told about the server. The admin password is not among it.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// The id of the project that owns the server.
     pub project_id: Option<String>,
+    /// The server's id.
     pub instance: Uuid,
     /// Empty for a server that boots from a volume.
     pub image_ref: Option<String>,
@@ -60,6 +64,7 @@ pub struct Request {
     pub user_data: Option<SecretString>,
     /// The bare host name.
     pub hostname: String,
+    /// The user's own key-value pairs.
     pub meta: BTreeMap<String, String>,
     /// `boot_roles` of the instance's system metadata: the roles of the user who asked for the server.
     pub boot_roles: String,

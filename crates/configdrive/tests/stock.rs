@@ -1,4 +1,5 @@
-//! The same input must give the drive that a stock nova-compute made: same files, and the same JSON but for the seeds.
+//! The same input must give the drive that a stock nova-compute made: same files, and the same JSON but for
+//! the seeds.
 
 // The helpers of a test are tests too.
 #![allow(clippy::unwrap_used)]

@@ -19,6 +19,7 @@ use crate::{
     operations::{
         deploy::{self, Deploy},
         power::{self, Power, PowerChange},
+        rescue::{self, Rescue},
         reserve::{self, Reserve},
         tear_down::TearDown,
         vifs::{self, Vifs},
@@ -244,6 +245,16 @@ impl Driver {
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
+    /// Boots the rescue system on the run's instance's node, with this password, and returns the node as it is then. The machine must be off.
+    pub async fn rescue(&self, run: Run<'_>, node: NodeId, password: &SecretString) -> Result<Node, Error> {
+        self.rescued(run, node, rescue::Goal::Rescued, Some(password.clone())).await
+    }
+
+    /// Ends a rescue: the machine boots its own system again. Returns the node as it is then.
+    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<Node, Error> {
+        self.rescued(run, node, rescue::Goal::Active, None).await
+    }
+
     /// Reads what an operation of the caller's needs of a node: again and again while Ironic cannot be reached, for as long as the
     /// driver's patience lasts, or while it hides the node.
     pub async fn read<T, F>(
@@ -299,6 +310,19 @@ impl Driver {
         let mut operation = Vifs { ironic: self.ironic(run.caller), node, wanted };
         self.runner(run).run(&mut operation).await?;
         Ok(())
+    }
+
+    async fn rescued(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        goal: rescue::Goal,
+        password: Option<SecretString>,
+    ) -> Result<Node, Error> {
+        let wanted = rescue::Wanted { node, instance: run.instance, goal };
+        let mut operation = Rescue { ironic: self.ironic(run.caller), wanted, password };
+        let seen = self.runner(run).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
     async fn free(&self, run: Run<'_>, mut operation: TearDown) -> Result<Option<Node>, Error> {

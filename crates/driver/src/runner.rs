@@ -82,7 +82,7 @@ impl Runner<'_> {
     {
         let mut limits = self.limits();
         loop {
-            match self.unless_cancelled(look()).await? {
+            match self.unless_cancelled(Box::pin(look())).await? {
                 Ok(found) => return Ok(found),
                 Err(unseen) => self.pause_for(&mut limits, unseen).await?,
             }

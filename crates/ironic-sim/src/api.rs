@@ -136,7 +136,8 @@ impl Refusal {
 
 type Answer = Result<Reply, Refusal>;
 
-/// The body of an error as Ironic sends it: JSON text inside of JSON (`ironic/api/middleware/parsable_error.py`).
+/// The body of an error as Ironic sends it: JSON text inside of JSON
+/// (`ironic/api/middleware/parsable_error.py`).
 pub fn error_body(status: u16, text: &str) -> String {
     let code = if status < 500 { "Client" } else { "Server" };
     let fault = json!({"faultcode": code, "faultstring": text, "debuginfo": null});

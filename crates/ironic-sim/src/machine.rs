@@ -1,6 +1,7 @@
 //! Ironic's provision state machine as a pure table: states, verbs, and where a finished step leads.
 //!
-//! Facts: `ironic/common/states.py` (names, verbs) and `ironic/common/state_machine.py` (transitions, targets), Ironic 39.
+//! Facts: `ironic/common/states.py` (names, verbs) and `ironic/common/state_machine.py` (transitions,
+//! targets), Ironic 39.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,36 +9,65 @@ use std::str::FromStr;
 /// A provision state of Ironic's machine. [`State::as_str`] is the name on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
+    /// Known to Ironic, not yet verified.
     Enroll,
+    /// The conductor checks that it can reach the BMC.
     Verifying,
+    /// Verified; an operator may inspect, clean or adopt it.
     Manageable,
+    /// Clean, and free for a server.
     Available,
+    /// The conductor works at a deployment.
     Deploying,
     /// `wait call-back`
     DeployWait,
+    /// `last_error` says why; waits for a tear down or another deployment.
     DeployFailed,
+    /// A hold step waits for an operator.
     DeployHold,
+    /// Deployed.
     Active,
+    /// The conductor tears the server down.
     Deleting,
+    /// A tear down failed.
     Error,
+    /// The conductor cleans the disks and settings.
     Cleaning,
+    /// The ramdisk cleans, and is waited for.
     CleanWait,
+    /// `last_error` says why; the node is set to maintenance.
     CleanFailed,
+    /// A hold step waits for an operator.
     CleanHold,
+    /// The conductor begins an inspection.
     Inspecting,
+    /// The ramdisk inspects, and is waited for.
     InspectWait,
+    /// `last_error` says why.
     InspectFailed,
+    /// The conductor takes over a machine that runs.
     Adopting,
+    /// `last_error` says why.
     AdoptFailed,
+    /// The conductor begins a rescue.
     Rescuing,
+    /// The rescue ramdisk boots, and is waited for.
     RescueWait,
+    /// `last_error` says why.
     RescueFailed,
+    /// The rescue ramdisk runs with the user's password.
     Rescue,
+    /// The conductor boots the server's own system again.
     Unrescuing,
+    /// `last_error` says why.
     UnrescueFailed,
+    /// The conductor carries out service steps on a deployed node.
     Servicing,
+    /// The ramdisk carries out service steps, and is waited for.
     ServiceWait,
+    /// `last_error` says why.
     ServiceFailed,
+    /// A hold step waits for an operator.
     ServiceHold,
 }
 
@@ -48,7 +78,8 @@ use State::{
     Servicing, UnrescueFailed, Unrescuing, Verifying,
 };
 
-/// Every state the machine knows. (`deleted` and `deploy complete` are constants of Ironic that no node is ever seen in.)
+/// Every state the machine knows. (`deleted` and `deploy complete` are constants of Ironic that no node is
+/// ever seen in.)
 pub const ALL_STATES: [State; 30] = [
     Enroll,
     Verifying,
@@ -119,8 +150,8 @@ impl State {
         }
     }
 
-    /// Where the machine is heading while in this state (`target_provision_state`); `None` for the stable states.
-    /// A manual clean heads for `manageable` instead: the node knows, the table does not.
+    /// Where the machine is heading while in this state (`target_provision_state`); `None` for the stable
+    /// states. A manual clean heads for `manageable` instead: the node knows, the table does not.
     pub fn target(self) -> Option<State> {
         match self {
             Enroll | Manageable | Available | Active | Error | Rescue => None,
@@ -153,7 +184,8 @@ impl State {
         )
     }
 
-    /// A state in which the API lets a node be patched although it has a target state (`UPDATE_ALLOWED_STATES`).
+    /// A state in which the API lets a node be patched although it has a target state
+    /// (`UPDATE_ALLOWED_STATES`).
     pub fn allows_update(self) -> bool {
         matches!(
             self,
@@ -204,18 +236,29 @@ impl FromStr for State {
 pub enum Verb {
     /// `active`, or its alias `deploy`
     Deploy,
+    /// Deploys the server on the node again.
     Rebuild,
     /// `deleted`, or its alias `undeploy`
     Delete,
+    /// Makes a node manageable: verifies it first where it is new.
     Manage,
+    /// Cleans a manageable node and makes it available.
     Provide,
+    /// Has the hardware found out.
     Inspect,
+    /// Ends a wait.
     Abort,
+    /// Cleans by the steps that came with it, and leaves the node manageable.
     Clean,
+    /// Takes over a machine that runs, without deploying it.
     Adopt,
+    /// Boots the rescue ramdisk; takes a `rescue_password`.
     Rescue,
+    /// Boots the server's own system again.
     Unrescue,
+    /// Goes on from a hold step.
     Unhold,
+    /// Carries out service steps on a deployed node.
     Service,
 }
 
@@ -272,10 +315,13 @@ impl FromStr for Verb {
     }
 }
 
-/// The verb is not possible from that state (HTTP 400 `InvalidStateRequested`, or 409 while the node is locked).
+/// The verb is not possible from that state (HTTP 400 `InvalidStateRequested`, or 409 while the node is
+/// locked).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
+    /// The state the node is in.
     pub state: State,
+    /// What was asked for.
     pub verb: Verb,
 }
 
@@ -290,7 +336,9 @@ impl std::error::Error for Refused {}
 /// How a step that Ironic runs by itself ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// On to the next state.
     Ok,
+    /// On to the failed state.
     Fail,
 }
 
@@ -327,8 +375,9 @@ pub fn verb(state: State, verb: Verb) -> Result<State, Refused> {
     Ok(to)
 }
 
-/// Where Ironic goes by itself when the work of `state` ends; `state` itself where it waits for somebody's request.
-/// A waiting state that ends well is resumed, that is, work goes on (`wait call-back` → `deploying`).
+/// Where Ironic goes by itself when the work of `state` ends; `state` itself where it waits for somebody's
+/// request. A waiting state that ends well is resumed, that is, work goes on (`wait call-back` →
+/// `deploying`).
 pub fn next(state: State, outcome: Outcome) -> State {
     match (state, outcome) {
         (Verifying | Inspecting, Outcome::Ok) => Manageable,
@@ -396,7 +445,8 @@ mod tests {
     #[test]
     fn the_table_has_as_many_verbs_as_ironics() {
         let allowed = ALL_STATES.into_iter().flat_map(|s| Verb::ALL.map(|v| verb(s, v).is_ok()));
-        // Ironic's machine counts 51, with two it takes from its own conductor only: `clean` while deleting, `manage` while cleaning.
+        // Ironic's machine counts 51, with two it takes from its own conductor only: `clean` while deleting,
+        // `manage` while cleaning.
         assert_eq!(allowed.filter(|ok| *ok).count(), 49);
     }
 

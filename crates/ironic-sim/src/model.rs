@@ -12,41 +12,70 @@ pub(crate) const TENANT_VIF: &str = "tenant_vif_port_id";
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are Ironic's own fields")]
 pub struct Node {
+    /// Ironic's id of the node.
     pub uuid: Uuid,
+    /// Unique, where there is one.
     pub name: Option<String>,
+    /// The hardware type.
     pub driver: String,
+    /// The server on the node; also set by an allocation of Ironic's.
     pub instance_uuid: Option<Uuid>,
+    /// The server's name, from API 1.104.
     pub instance_name: Option<String>,
+    /// What a deployment is made of: image, sizes, traits.
     pub instance_info: Map<String, Value>,
+    /// `cpus`, `memory_mb`, `local_gb`, `cpu_arch`, `capabilities`.
     pub properties: Map<String, Value>,
+    /// Where the state machine stands.
     pub provision_state: State,
+    /// Where it is heading; none in a stable state.
     pub target_provision_state: Option<State>,
     /// `power on`, `power off`, or nothing when Ironic does not know.
     pub power_state: Option<String>,
+    /// The power state that a conductor is bringing about.
     pub target_power_state: Option<String>,
+    /// What went wrong last, as operators read it.
     pub last_error: Option<String>,
+    /// An operator, or a fault, took the node out of service.
     pub maintenance: bool,
+    /// Why.
     pub maintenance_reason: Option<String>,
+    /// The kind of a fault that Ironic found itself: `power failure`, `clean failure` …
     pub fault: Option<String>,
     /// The conductor that holds the lock.
     pub reservation: Option<String>,
+    /// What the node is one of in Placement, without `CUSTOM_`.
     pub resource_class: Option<String>,
+    /// The conductors that may manage it; empty for the default group.
     pub conductor_group: String,
+    /// The shard of API clients that it belongs to.
     pub shard: Option<String>,
+    /// The project that owns the node.
     pub owner: Option<String>,
+    /// The project that the node is lent to.
     pub lessee: Option<String>,
+    /// As Placement knows them.
     pub traits: Vec<String>,
+    /// The console is on.
     pub console_enabled: bool,
+    /// It cannot be torn down or rebuilt.
     pub protected: bool,
+    /// It cannot become available.
     pub retired: bool,
+    /// It cannot be powered off (API 1.95).
     pub disable_power_off: bool,
     /// Ironic's policy hides the node from the client: no list has it, and every request for it gets 404.
     pub hidden: bool,
-    /// Plain fields that change nothing in the simulator, as on the wire: interfaces, `extra`, `driver_info`, …
+    /// Plain fields that change nothing in the simulator, as on the wire: interfaces, `extra`, `driver_info`,
+    /// …
     pub other: Map<String, Value>,
+    /// Its NICs.
     pub ports: Vec<Port>,
+    /// Its bonds.
     pub port_groups: Vec<PortGroup>,
+    /// How it presents itself to storage.
     pub connectors: Vec<VolumeConnector>,
+    /// The volumes given to it.
     pub targets: Vec<VolumeTarget>,
     /// `console_info` as answered while the console is on.
     pub console_info: Value,
@@ -125,8 +154,8 @@ impl Node {
         ports.chain(volumes).collect()
     }
 
-    /// What Ironic clears when a tear down ends, well or not (`ConductorManager._do_node_tear_down`, and the deploy
-    /// interface's tear down for the volume targets).
+    /// What Ironic clears when a tear down ends, well or not (`ConductorManager._do_node_tear_down`, and the
+    /// deploy interface's tear down for the volume targets).
     pub(crate) fn forget_instance(&mut self) {
         self.instance_info.clear();
         self.instance_uuid = None;
@@ -144,14 +173,23 @@ impl Node {
 /// A network port of a node.
 #[derive(Clone, Debug)]
 pub struct Port {
+    /// Ironic's id of the port.
     pub uuid: Uuid,
+    /// MAC address.
     pub address: String,
+    /// An operator's name for it.
     pub name: Option<String>,
+    /// The node may boot from it.
     pub pxe_enabled: bool,
+    /// The Neutron network that it is plugged into.
     pub physical_network: Option<String>,
+    /// The bond it belongs to.
     pub port_group: Option<Uuid>,
+    /// `switch_id`, `port_id`, `switch_info`.
     pub local_link_connection: Map<String, Value>,
+    /// An operator's notes, and the VIF in old deployments.
     pub extra: Map<String, Value>,
+    /// `tenant_vif_port_id` when a VIF is attached, and what else Ironic notes.
     pub internal_info: Map<String, Value>,
 }
 
@@ -165,14 +203,21 @@ impl Port {
 /// A bond of ports.
 #[derive(Clone, Debug)]
 pub struct PortGroup {
+    /// Ironic's id of the bond.
     pub uuid: Uuid,
+    /// MAC address; none leaves it to the ports.
     pub address: Option<String>,
+    /// An operator's name for it.
     pub name: Option<String>,
     /// Linux's bonding mode.
     pub mode: String,
+    /// Its ports may be used one by one, too.
     pub standalone_ports_supported: bool,
+    /// Options of Linux's bonding driver.
     pub properties: Map<String, Value>,
+    /// An operator's notes, and the VIF in old deployments.
     pub extra: Map<String, Value>,
+    /// `tenant_vif_port_id` when a VIF is attached, and what else Ironic notes.
     pub internal_info: Map<String, Value>,
 }
 
@@ -186,19 +231,29 @@ impl PortGroup {
 /// How a node presents itself to a storage: type `iqn`, `ip`, `mac`, `wwnn`, `wwpn`, …
 #[derive(Clone, Debug)]
 pub struct VolumeConnector {
+    /// Ironic's id of the connector.
     pub uuid: Uuid,
+    /// The `type` on the wire.
     pub kind: String,
+    /// The initiator's name, or its address.
     pub connector_id: String,
+    /// An operator's notes.
     pub extra: Map<String, Value>,
 }
 
 /// A volume given to a node.
 #[derive(Clone, Debug)]
 pub struct VolumeTarget {
+    /// Ironic's id of the target.
     pub uuid: Uuid,
+    /// `iscsi`, `fibre_channel`, …
     pub volume_type: String,
+    /// Cinder's id of the volume.
     pub volume_id: String,
+    /// 0 for the root; unique on a node.
     pub boot_index: i64,
+    /// How to reach the volume, as Cinder told it.
     pub properties: Map<String, Value>,
+    /// The caller's notes.
     pub extra: Map<String, Value>,
 }

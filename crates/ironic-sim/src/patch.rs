@@ -1,4 +1,5 @@
-//! JSON Patch as Ironic's API takes it: add, replace and remove (`ironic/api/controllers/v1/utils.py`, `apply_jsonpatch`).
+//! JSON Patch as Ironic's API takes it: add, replace and remove (`ironic/api/controllers/v1/utils.py`,
+//! `apply_jsonpatch`).
 
 use serde_json::{Map, Value};
 

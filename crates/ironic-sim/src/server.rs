@@ -121,8 +121,8 @@ fn unacceptable() -> Refusal {
     Refusal::new(406, "The requested API version is not supported by this service.")
 }
 
-/// The 1.x a client asks for: `OpenStack-API-Version: baremetal 1.x` goes before the older header; 1.1 without any.
-/// None when it is out of range.
+/// The 1.x a client asks for: `OpenStack-API-Version: baremetal 1.x` goes before the older header; 1.1
+/// without any. None when it is out of range.
 fn microversion(headers: &HeaderMap, max: u32) -> Option<u32> {
     let mut asked = None;
     if let Some(old) = headers.get("x-openstack-ironic-api-version").and_then(|v| v.to_str().ok()) {

@@ -28,7 +28,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How long nodes stay in a state that Ironic leaves by itself. Zero unless set: until the next scheduler yield.
+    /// How long nodes stay in a state that Ironic leaves by itself. Zero unless set: until the next scheduler
+    /// yield.
     #[must_use]
     pub fn duration(mut self, state: State, duration: Duration) -> Self {
         self.config.durations.insert(state, duration);
@@ -42,8 +43,8 @@ impl Builder {
         self
     }
 
-    /// Deploys, cleans, inspections, rescues and services pass through their waiting state (`wait call-back` …), as with real
-    /// machines that call back.
+    /// Deploys, cleans, inspections, rescues and services pass through their waiting state (`wait call-back`
+    /// …), as with real machines that call back.
     #[must_use]
     pub fn wait_states(mut self) -> Self {
         self.config.wait_states = true;
@@ -64,14 +65,16 @@ impl Builder {
         self
     }
 
-    /// How many nodes are deployed at once (`[conductor] max_concurrent_deploy`); without limit unless set. Ironic's default is 250.
+    /// How many nodes are deployed at once (`[conductor] max_concurrent_deploy`); without limit unless set.
+    /// Ironic's default is 250.
     #[must_use]
     pub fn max_concurrent_deploy(mut self, limit: usize) -> Self {
         self.config.max_deploys = Some(limit);
         self
     }
 
-    /// How many nodes are torn down and cleaned at once (`[conductor] max_concurrent_clean`); without limit unless set. Ironic's default is 50.
+    /// How many nodes are torn down and cleaned at once (`[conductor] max_concurrent_clean`); without limit
+    /// unless set. Ironic's default is 50.
     #[must_use]
     pub fn max_concurrent_clean(mut self, limit: usize) -> Self {
         self.config.max_cleans = Some(limit);
@@ -160,7 +163,8 @@ impl Sim {
         &self.engine.base
     }
 
-    /// Adds n nodes in `available`, powered off, with one port each, like those the lab enrolls. Returns their ids.
+    /// Adds n nodes in `available`, powered off, with one port each, like those the lab enrolls. Returns
+    /// their ids.
     pub fn enroll(&self, n: usize) -> Vec<Uuid> {
         (0..n).map(|_| self.enroll_with(|_| {})).collect()
     }
@@ -231,8 +235,8 @@ impl Sim {
         self.engine.world().after(None).map(|r| r.node.clone()).collect()
     }
 
-    /// Changes a node behind the API's back. A changed provision state counts as a transition; Ironic's own work goes on from
-    /// there. (Use [`Sim::set_state`] to get the matching target and lock too.)
+    /// Changes a node behind the API's back. A changed provision state counts as a transition; Ironic's own
+    /// work goes on from there. (Use [`Sim::set_state`] to get the matching target and lock too.)
     pub fn update(&self, id: Uuid, change: impl FnOnce(&mut Node)) {
         self.engine.world().edit(id, |record| change(&mut record.node));
         engine::drive(&self.engine, id);
@@ -259,14 +263,16 @@ impl Sim {
         self.engine.world().remove(id)
     }
 
-    /// Ironic's policy hides every node from the client, or shows them again: lists are empty, and a request for a node gets 404.
+    /// Ironic's policy hides every node from the client, or shows them again: lists are empty, and a request
+    /// for a node gets 404.
     pub fn hide(&self, hidden: bool) {
         for node in self.nodes() {
             self.update(node.uuid, |node| node.hidden = hidden);
         }
     }
 
-    /// Waits until the node satisfies the condition, and returns it then. Never returns for a node that goes away.
+    /// Waits until the node satisfies the condition, and returns it then. Never returns for a node that goes
+    /// away.
     pub async fn wait_for(&self, id: Uuid, condition: impl Fn(&Node) -> bool) -> Node {
         loop {
             let Some(changed) = self.engine.world().get(id).map(|r| Arc::clone(&r.changed)) else {
@@ -320,7 +326,8 @@ impl Sim {
         self.fail(node, State::Cleaning, error);
     }
 
-    /// The next tear down of the node fails: `error`, though the instance leaves the node when `error` has lasted its duration.
+    /// The next tear down of the node fails: `error`, though the instance leaves the node when `error` has
+    /// lasted its duration.
     pub fn fail_tear_down(&self, node: Uuid, error: &str) {
         self.fail(node, State::Deleting, error);
     }
@@ -335,8 +342,8 @@ impl Sim {
         self.engine.world().edit(node, |record| record.power_failures.push(error.to_owned()));
     }
 
-    /// `validate` finds fault with this interface (`power`, `deploy`, `storage`, …) of the node; with no reason it is content
-    /// again. Without this, only `deploy` of a node with nothing to boot is wrong.
+    /// `validate` finds fault with this interface (`power`, `deploy`, `storage`, …) of the node; with no
+    /// reason it is content again. Without this, only `deploy` of a node with nothing to boot is wrong.
     pub fn set_validation(&self, node: Uuid, interface: &str, reason: Option<&str>) {
         self.engine.world().edit(node, |record| match reason {
             Some(reason) => record.invalid.insert(interface.to_owned(), reason.to_owned()),
@@ -354,8 +361,8 @@ impl Sim {
         self.engine.clear_faults();
     }
 
-    /// Asks the hook at each request, before the work and after it. It runs in the server's task: it may use the simulator, and
-    /// must not block. In place of an earlier hook.
+    /// Asks the hook at each request, before the work and after it. It runs in the server's task: it may use
+    /// the simulator, and must not block. In place of an earlier hook.
     pub fn on_request(&self, hook: Hook) {
         self.engine.set_hook(Some(Arc::from(hook)));
     }

@@ -12,49 +12,80 @@ use uuid::Uuid;
 pub enum Call {
     /// The version documents.
     Versions,
+    /// `GET /v1/nodes` and `/v1/nodes/detail`.
     ListNodes,
+    /// `GET /v1/nodes/{node}`.
     GetNode,
+    /// `POST /v1/nodes`.
     CreateNode,
+    /// `PATCH /v1/nodes/{node}`.
     PatchNode,
+    /// `DELETE /v1/nodes/{node}`.
     DeleteNode,
+    /// `GET /v1/nodes/{node}/validate`.
     Validate,
+    /// `GET /v1/nodes/{node}/states`.
     GetStates,
+    /// `PUT /v1/nodes/{node}/states/provision`.
     SetProvision,
+    /// `PUT /v1/nodes/{node}/states/power`.
     SetPower,
+    /// `GET /v1/nodes/{node}/states/console`.
     GetConsole,
+    /// `PUT /v1/nodes/{node}/states/console`.
     SetConsole,
+    /// `PUT` and `DELETE /v1/nodes/{node}/maintenance`.
     Maintenance,
+    /// Anything below `/v1/nodes/{node}/traits`.
     Traits,
+    /// Anything below `/v1/nodes/{node}/management`.
     Management,
+    /// `GET /v1/nodes/{node}/vifs`.
     ListVifs,
+    /// `POST /v1/nodes/{node}/vifs`.
     AttachVif,
+    /// `DELETE /v1/nodes/{node}/vifs/{port}`.
     DetachVif,
     /// Anything about ports.
     Ports,
     /// Anything about port groups.
     PortGroups,
+    /// `GET /v1/volume/connectors`.
     ListConnectors,
+    /// `POST /v1/volume/connectors`.
     CreateConnector,
+    /// `DELETE /v1/volume/connectors/{id}`.
     DeleteConnector,
+    /// `GET /v1/volume/targets`.
     ListTargets,
+    /// `POST /v1/volume/targets`.
     CreateTarget,
+    /// `DELETE /v1/volume/targets/{id}`.
     DeleteTarget,
+    /// Anything else.
     Other,
 }
 
-/// A request as it came. The same value goes to the hook twice: before the work (`status` is none) and after it.
+/// A request as it came. The same value goes to the hook twice: before the work (`status` is none) and after
+/// it.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     /// Counts from 1, in the order of arrival.
     pub number: u64,
+    /// Its name.
     pub call: Call,
+    /// The HTTP method.
     pub method: String,
+    /// The path without the query.
     pub path: String,
+    /// The query as it came; empty without one.
     pub query: String,
+    /// The body's length in bytes.
     pub body_len: usize,
     /// The node named in the path or in `?node=`, by uuid or name.
     pub node: Option<String>,
-    /// What was asked for: the `target` of a provision or power change; the paths of a patch, comma-separated; the VIF attached.
+    /// What was asked for: the `target` of a provision or power change; the paths of a patch,
+    /// comma-separated; the VIF attached.
     pub detail: Option<String>,
     /// The answer's status; none while the work is not done, or when the connection was cut before it.
     pub status: Option<u16>,
@@ -107,9 +138,11 @@ pub enum Kind {
 /// A fault that waits for its requests.
 #[derive(Clone, Debug)]
 pub struct Fault {
+    /// The requests that it waits for.
     pub matcher: Matcher,
     /// How often it strikes; `u32::MAX` for ever.
     pub times: u32,
+    /// What goes wrong.
     pub kind: Kind,
 }
 

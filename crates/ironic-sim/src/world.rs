@@ -37,7 +37,8 @@ pub(crate) struct Record {
     pub generation: u64,
     /// The present work has been in its waiting state already.
     waited: bool,
-    /// A tear down failed: the state says so already, the instance leaves the node and the lock goes a little later.
+    /// A tear down failed: the state says so already, the instance leaves the node and the lock goes a little
+    /// later.
     leaving: bool,
     /// Steps that will fail: once each, when the work of that state ends.
     pub failures: Vec<(State, String)>,
@@ -192,8 +193,8 @@ impl World {
         }
     }
 
-    /// What Ironic refuses to begin because it is at work on as much of it as it takes at once (`_concurrent_action_limit` of its
-    /// conductor's manager): `None` when there is room.
+    /// What Ironic refuses to begin because it is at work on as much of it as it takes at once
+    /// (`_concurrent_action_limit` of its conductor's manager): `None` when there is room.
     pub fn is_full(&self, verb: Verb) -> Option<&'static str> {
         let (what, limit, states): (_, _, &[State]) = match verb {
             Verb::Deploy | Verb::Rebuild => {
@@ -282,7 +283,8 @@ fn finish(record: &mut Record, state: State, wait_states: bool) {
     }
     let node = &mut record.node;
     match (state, to) {
-        // `_do_node_tear_down` of the conductor's manager saves the state first, and clears the node in the end.
+        // `_do_node_tear_down` of the conductor's manager saves the state first, and clears the node in the
+        // end.
         (State::Deleting, State::Error) => record.leaving = true,
         (State::Deleting, _) => {
             node.forget_instance();

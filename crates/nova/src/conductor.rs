@@ -3,6 +3,8 @@
 //! Facts: `nova/conductor/rpcapi.py`, `nova/objects/base.py` (indirection), topic `conductor`, version 3.0.
 
 #[cfg(test)]
+pub(crate) mod database;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

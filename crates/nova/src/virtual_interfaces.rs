@@ -1,4 +1,5 @@
-//! Nova's rows of an instance's ports (`VirtualInterface`): they keep tags, and the order in which a cache is rebuilt.
+//! Nova's rows of an instance's ports (`VirtualInterface`): they keep tags, and the order in which a cache is
+//! rebuilt.
 
 use std::collections::BTreeSet;
 

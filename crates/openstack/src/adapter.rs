@@ -1,4 +1,5 @@
-//! An adapter: one service, seen through a session. Finds the endpoint, agrees on the version, adds the headers, sends.
+//! An adapter: one service, seen through a session. Finds the endpoint, agrees on the version, adds the
+//! headers, sends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +50,8 @@ impl Adapter {
     }
 
     /// The same, sending the token of `service_user` as `X-Service-Token` with every call (`[service_user]
-    /// send_service_user_token`): for Neutron, Glance and Cinder, with users' and with own credentials. Stock never does
-    /// so with Placement and Ironic.
+    /// send_service_user_token`): for Neutron, Glance and Cinder, with users' and with own credentials. Stock
+    /// never does so with Placement and Ironic.
     #[must_use]
     pub fn with_service_token(&self, service_user: Session) -> Self {
         let inner = &self.0;
@@ -87,7 +88,12 @@ impl Adapter {
     /// Sends a request; answers other than 2xx are errors.
     async fn send(&self, caller: &Caller, request: &Request) -> Result<Answer, Error> {
         let label = request.label();
-        let span = tracing::debug_span!("http", service = self.0.service.name(), method = %request.method, path = label);
+        let span = tracing::debug_span!(
+            "http",
+            service = self.0.service.name(),
+            method = %request.method,
+            path = label
+        );
         self.send_with_renewal(caller, request, &label).instrument(span).await
     }
 

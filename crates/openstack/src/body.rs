@@ -1,9 +1,9 @@
 //! Error bodies of OpenStack services, and the scrubbing of texts that end up in logs and faults.
 //!
-//! The shapes: Placement `{"errors": [{"code", "title", "detail"}]}`; Neutron `{"NeutronError": {"type", "message", "detail"}}`;
-//! Ironic `{"error_message": "<JSON text with faultstring>"}` (the inner document as an object in some releases, plain
-//! text from its middleware); Keystone, Cinder and Nova `{"<name>": {"message", "code"}}`; Glance HTML or
-//! `{"message", "code", "title"}`.
+//! The shapes: Placement `{"errors": [{"code", "title", "detail"}]}`; Neutron `{"NeutronError": {"type",
+//! "message", "detail"}}`; Ironic `{"error_message": "<JSON text with faultstring>"}` (the inner document as
+//! an object in some releases, plain text from its middleware); Keystone, Cinder and Nova `{"<name>":
+//! {"message", "code"}}`; Glance HTML or `{"message", "code", "title"}`.
 
 use serde_json::{Map, Value};
 
@@ -106,8 +106,8 @@ fn without_tags(html: &str) -> String {
     out
 }
 
-/// One line without secrets: user information of URLs, signatures of temporary URLs and tokens (Fernet, JWT) are masked,
-/// white space is squeezed, and the whole is cut at a thousand characters.
+/// One line without secrets: user information of URLs, signatures of temporary URLs and tokens (Fernet, JWT)
+/// are masked, white space is squeezed, and the whole is cut at a thousand characters.
 pub(crate) fn scrub(text: &str) -> String {
     let mut out = String::new();
     let mut length = 0;
@@ -131,8 +131,8 @@ pub(crate) fn scrub(text: &str) -> String {
     out
 }
 
-/// The beginning of a text that is too long to be read whole. User information is recognised by the `@` behind it: where
-/// the cut would part the two, it is made before them.
+/// The beginning of a text that is too long to be read whole. User information is recognised by the `@`
+/// behind it: where the cut would part the two, it is made before them.
 fn head(text: &str) -> &str {
     if text.len() <= SCANNED {
         return text;
@@ -283,7 +283,8 @@ mod tests {
         assert_eq!(scrub("the keyJob.eyJ ended"), "the keyJob.eyJ ended");
     }
 
-    /// Whatever repeats in a body repeats as often as the sender likes: the reader needs the same stack for all.
+    /// Whatever repeats in a body repeats as often as the sender likes: the reader needs the same stack for
+    /// all.
     #[test]
     fn a_body_of_any_length_is_read() {
         for piece in [

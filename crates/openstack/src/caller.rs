@@ -5,12 +5,14 @@ use serde_json::Value;
 
 use crate::session::Catalog;
 
-/// On whose behalf a call is made; the default is ours, with the session's own credentials and a fresh request id.
+/// On whose behalf a call is made; the default is ours, with the session's own credentials and a fresh
+/// request id.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     /// Global request id, `req-<uuid>`, sent as `X-OpenStack-Request-ID`.
     pub request_id: Option<String>,
-    /// The user's token; replaces ours. A service that refuses it is not asked again: only the user can renew it.
+    /// The user's token; replaces ours. A service that refuses it is not asked again: only the user can renew
+    /// it.
     pub user_token: Option<SecretString>,
     /// The user's project, for endpoints with the project in their path (Cinder).
     pub project_id: Option<String>,
@@ -30,8 +32,8 @@ impl Caller {
         Self { request_id: self.request_id.clone(), ..Self::default() }
     }
 
-    /// Sets the user's catalog from the `service_catalog` of a request context: the list as Keystone's v2 API shaped it
-    /// (`publicURL`, …) or as its v3 API does.
+    /// Sets the user's catalog from the `service_catalog` of a request context: the list as Keystone's v2 API
+    /// shaped it (`publicURL`, …) or as its v3 API does.
     #[must_use]
     pub fn with_catalog(mut self, service_catalog: &Value) -> Self {
         self.catalog = Catalog::from_context(service_catalog);

@@ -1,7 +1,8 @@
 //! Cinder: volumes and their attachments.
 //!
-//! Attachments are made in API 3.44, as nova-compute does. Deleting the attachment of a volume in use needs a service
-//! token beside the user's ([`Adapter::with_service_token`](crate::Adapter::with_service_token)), else Cinder answers 409.
+//! Attachments are made in API 3.44, as nova-compute does. Deleting the attachment of a volume in use needs a
+//! service token beside the user's ([`Adapter::with_service_token`](crate::Adapter::with_service_token)),
+//! else Cinder answers 409.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::{Adapter, ApiVersion, Caller, Error, Request, Version, error::found};
 /// Cinder answers these to a request that collides with its own work; nova repeats it.
 const BUSY: &[u16] = &[500];
 
-/// Cinder answers a change of an attachment when its storage has made it, which large arrays take minutes for. nova-compute
-/// waits without a limit.
+/// Cinder answers a change of an attachment when its storage has made it, which large arrays take minutes
+/// for. nova-compute waits without a limit.
 const SLOW: Duration = Duration::from_mins(5);
 
 /// A volume.
@@ -73,7 +74,8 @@ pub struct NewVolume {
     pub availability_zone: Option<String>,
 }
 
-/// How to reach a volume: Cinder's flat document. `Debug` shows only the protocol, since it holds credentials.
+/// How to reach a volume: Cinder's flat document. `Debug` shows only the protocol, since it holds
+/// credentials.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ConnectionInfo(pub Map<String, Value>);
@@ -163,7 +165,8 @@ impl Client {
         Self { adapter }
     }
 
-    /// A volume; in 3.69 or 3.48 (shared targets) where Cinder has them, else without a version, as nova asks.
+    /// A volume; in 3.69 or 3.48 (shared targets) where Cinder has them, else without a version, as nova
+    /// asks.
     pub async fn volume(&self, caller: &Caller, volume: &str) -> Result<Volume, Error> {
         let version = match self.adapter.newest(caller).await {
             Ok(newest) if newest >= ApiVersion::new(3, 69) => Version::Exact(ApiVersion::new(3, 69)),

@@ -12,8 +12,8 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// Reads a version document: `{"versions": […]}`, `{"version": {…}}` or Ironic's `{"default_version": {…}}`; else
-    /// Ironic's headers.
+    /// Reads a version document: `{"versions": […]}`, `{"version": {…}}` or Ironic's `{"default_version":
+    /// {…}}`; else Ironic's headers.
     pub(crate) fn read(answer: &Answer) -> Option<Self> {
         let document: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let entries = document["versions"].as_array().into_iter().flatten();

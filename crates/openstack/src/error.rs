@@ -1,15 +1,20 @@
 //! What can go wrong with a call, by what the caller does about it.
 //!
-//! No variant carries a token, a password, the query of a URL or user information of a URL: messages of services are
-//! scrubbed and cut (see `body`), errors of the HTTP library are stripped of their URL.
+//! No variant carries a token, a password, the query of a URL or user information of a URL: messages of
+//! services are scrubbed and cut (see `body`), errors of the HTTP library are stripped of their URL.
 
 use std::time::Duration;
 
-/// Error of a call to an OpenStack service. Cheap enough to clone, so that callers who waited for the same thing share it.
+/// Error of a call to an OpenStack service. Cheap enough to clone, so that callers who waited for the same
+/// thing share it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The service answered with an error status. Normal for 404 and 409.
-    #[error("{service} answered {status}{}: {message}{}", bracket(code.as_deref()), bracket(request_id.as_deref()))]
+    #[error(
+        "{service} answered {status}{}: {message}{}",
+        bracket(code.as_deref()),
+        bracket(request_id.as_deref())
+    )]
     Http {
         /// Official service type: `baremetal`, `placement`, …
         service: &'static str,
@@ -58,7 +63,8 @@ pub enum Error {
     },
     /// Keystone refused the credentials. An operator must correct the authentication options.
     #[error(
-        "authentication failed ({status}): {message}; check the authentication options of this service's group"
+        "authentication failed ({status}): {message}; check the authentication options of this service's \
+         group"
     )]
     Auth {
         /// Keystone's status.
@@ -143,7 +149,8 @@ impl Error {
         matches!(self, Self::Http { status: 401, .. } | Self::Auth { .. })
     }
 
-    /// Whether the same call may succeed later without anybody's doing: no connection, no answer, 408, 429, 5xx.
+    /// Whether the same call may succeed later without anybody's doing: no connection, no answer, 408, 429,
+    /// 5xx.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Lost { .. } | Self::Timeout { .. } => true,

@@ -1,4 +1,5 @@
-//! Services that are in no catalog: the operator's own, at a configured address, with or without a token of ours.
+//! Services that are in no catalog: the operator's own, at a configured address, with or without a token of
+//! ours.
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,8 +17,8 @@ use crate::{
 /// Name of such a service in errors, logs and metrics.
 const SERVICE: &str = "external";
 
-/// Such services through a session, whose options (certificates, deadline, user agent) hold for all of them, and the session that has
-/// the token for them. Cheap to clone.
+/// Such services through a session, whose options (certificates, deadline, user agent) hold for all of them,
+/// and the session that has the token for them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     services: Session,
@@ -25,14 +26,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Services that are reached by the options of `services` and sent the token of `tokens`; none where that authenticates by
-    /// `none`.
+    /// Services that are reached by the options of `services` and sent the token of `tokens`; none where that
+    /// authenticates by `none`.
     pub fn new(services: Session, tokens: Session) -> Self {
         Self { services, tokens }
     }
 
-    /// Posts a JSON text to an address and reads the JSON answer, of whatever type; `None` for an answer of success without
-    /// a body (204, or an empty 200). Only a failed connect is tried again.
+    /// Posts a JSON text to an address and reads the JSON answer, of whatever type; `None` for an answer of
+    /// success without a body (204, or an empty 200). Only a failed connect is tried again.
     pub async fn post(
         &self,
         caller: &Caller,

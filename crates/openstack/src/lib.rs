@@ -1,8 +1,10 @@
 //! Keystone session and clients of Ironic, Placement, Neutron, Cinder and Glance.
 //!
-//! A [`Session`] knows who we are, an [`Adapter`] knows one service, and each service's `Client` knows its calls. Building
-//! requests ([`Request`]) is apart from sending them. Every call takes a [`Caller`], has a deadline, a retry rule and a
-//! request id, and fails with an [`Error`] that says what its caller can do.
+//! A [`Session`] knows who we are, an [`Adapter`] knows one service, and each service's `Client` knows its
+//! calls. Building requests ([`Request`]) is apart from sending them. Every call takes a [`Caller`], has a
+//! deadline, a retry rule and a request id, and fails with an [`Error`] that says what its caller can do.
+
+#![deny(missing_docs)]
 
 mod adapter;
 mod body;

@@ -15,7 +15,8 @@ pub struct AdapterOptions {
     pub interfaces: Vec<Interface>,
     /// `region_name`.
     pub region_name: Option<String>,
-    /// `endpoint_override`; may hold `%(project_id)s` (Cinder's `endpoint_template`) and may lack the version.
+    /// `endpoint_override`; may hold `%(project_id)s` (Cinder's `endpoint_template`) and may lack the
+    /// version.
     pub endpoint_override: Option<String>,
     /// Retries.
     pub retry: RetryOptions,

@@ -1,8 +1,9 @@
 //! Placement: providers, their inventories and traits, and allocations.
 //!
-//! Each call is made in the version that nova-compute makes it in (`nova/scheduler/client/report.py`), which all supported releases
-//! offer. Writes carry the provider's generation, and 409 says that it is not current any more: read again and repeat
-//! ([`is_concurrent_update`]), unless the inventory to remove is in use ([`is_inventory_in_use`]).
+//! Each call is made in the version that nova-compute makes it in (`nova/scheduler/client/report.py`), which
+//! all supported releases offer. Writes carry the provider's generation, and 409 says that it is not current
+//! any more: read again and repeat ([`is_concurrent_update`]), unless the inventory to remove is in use
+//! ([`is_inventory_in_use`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ pub const INVENTORY_IN_USE: &str = "placement.inventory.inuse";
 /// Names asked for at once, so that the address stays short.
 const NAMES_AT_ONCE: usize = 100;
 
-/// Whether a write failed because something else wrote first. Calls older than API 1.23 (traits, aggregates) give no
-/// code: any conflict there is one of generations.
+/// Whether a write failed because something else wrote first. Calls older than API 1.23 (traits, aggregates)
+/// give no code: any conflict there is one of generations.
 pub fn is_concurrent_update(error: &Error) -> bool {
     error.is_conflict() && error.code().is_none_or(|code| code == CONCURRENT_UPDATE)
 }
@@ -260,7 +261,8 @@ impl Client {
         self.adapter.json(caller, of(Request::get, provider, "inventories")).await
     }
 
-    /// Replaces a provider's inventories and returns them with the new generation. 1.26: reserved may equal total.
+    /// Replaces a provider's inventories and returns them with the new generation. 1.26: reserved may equal
+    /// total.
     pub async fn put_inventories(
         &self,
         caller: &Caller,
@@ -277,7 +279,8 @@ impl Client {
         self.adapter.json(caller, of(Request::get, provider, "traits").exactly(1, 6)).await
     }
 
-    /// Replaces a provider's traits and returns them with the new generation. All must exist: [`Self::ensure_traits`]. 1.6.
+    /// Replaces a provider's traits and returns them with the new generation. All must exist:
+    /// [`Self::ensure_traits`]. 1.6.
     pub async fn put_traits(
         &self,
         caller: &Caller,
@@ -298,8 +301,9 @@ impl Client {
         self.adapter.empty(caller, request).await
     }
 
-    /// Makes traits exist: one look for a hundred of them, one write for each that is missing. Call it with all that are
-    /// needed by any provider, not provider by provider. 400: a missing one is not `CUSTOM_`. 1.6.
+    /// Makes traits exist: one look for a hundred of them, one write for each that is missing. Call it with
+    /// all that are needed by any provider, not provider by provider. 400: a missing one is not `CUSTOM_`.
+    /// 1.6.
     pub async fn ensure_traits(&self, caller: &Caller, names: &BTreeSet<String>) -> Result<(), Error> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         for chunk in names.chunks(NAMES_AT_ONCE) {
@@ -328,7 +332,8 @@ impl Client {
         self.adapter.json(caller, Request::get(&["allocations", &consumer.to_string()]).exactly(1, 28)).await
     }
 
-    /// Replaces what a consumer has; `allocations` empty takes everything away. 409: [`is_concurrent_update`]. 1.28.
+    /// Replaces what a consumer has; `allocations` empty takes everything away. 409:
+    /// [`is_concurrent_update`]. 1.28.
     pub async fn put_allocations(
         &self,
         caller: &Caller,
@@ -345,7 +350,8 @@ impl Client {
         Ok(found(self.adapter.empty(caller, request).await)?.is_some())
     }
 
-    /// Ways to satisfy a request, for QoS ports; `query` as in Placement's API (`resources`, `required`, …). 1.36.
+    /// Ways to satisfy a request, for QoS ports; `query` as in Placement's API (`resources`, `required`, …).
+    /// 1.36.
     pub async fn allocation_candidates(
         &self,
         caller: &Caller,
@@ -358,11 +364,13 @@ impl Client {
         Ok(list.allocation_requests)
     }
 
-    /// Replaces the inventories of many providers in one transaction, all or nothing; allocations are left alone. 1.30.
+    /// Replaces the inventories of many providers in one transaction, all or nothing; allocations are left
+    /// alone. 1.30.
     ///
-    /// The generations rise by more than one (by two in Placement 16) and are not returned: list the providers to learn
-    /// them. 409: one of the generations is old, or inventory that would go is in use. 403: by default the call is for
-    /// the role `service` alone, not for admin; write the inventories one by one instead.
+    /// The generations rise by more than one (by two in Placement 16) and are not returned: list the
+    /// providers to learn them. 409: one of the generations is old, or inventory that would go is in use.
+    /// 403: by default the call is for the role `service` alone, not for admin; write the inventories one by
+    /// one instead.
     pub async fn reshape(
         &self,
         caller: &Caller,

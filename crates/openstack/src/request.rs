@@ -177,7 +177,8 @@ impl Request {
         self
     }
 
-    /// Allows an attempt this time where the session's deadline is shorter: for calls that a service answers only when its work is done.
+    /// Allows an attempt this time where the session's deadline is shorter: for calls that a service answers
+    /// only when its work is done.
     #[must_use]
     pub fn deadline(mut self, at_least: Duration) -> Self {
         self.deadline = at_least;

@@ -1,9 +1,10 @@
 //! Whether and when a failed request is sent again. Pure: no clock, no randomness.
 //!
-//! keystoneauth's options keep their meaning: `connect_retries` repeats any request that could not be connected,
-//! `status_code_retries` any request answered with one of `retriable_status_codes` (503 where none are given); the delays
-//! double from 0.5 s up to 60 s unless a fixed one is configured. Beside these, what may safely be asked twice is: a few
-//! times after a lost connection, 502, 503 or 504, and everything after a failed connect.
+//! keystoneauth's options keep their meaning: `connect_retries` repeats any request that could not be
+//! connected, `status_code_retries` any request answered with one of `retriable_status_codes` (503 where none
+//! are given); the delays double from 0.5 s up to 60 s unless a fixed one is configured. Beside these, what
+//! may safely be asked twice is: a few times after a lost connection, 502, 503 or 504, and everything after a
+//! failed connect.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub struct RetryOptions {
     pub connect_retries: Option<u32>,
     /// `connect_retry_delay`; doubling from 0.5 s where not configured.
     pub connect_retry_delay: Option<Duration>,
-    /// `status_code_retries` for every request; where not configured, only idempotent requests are repeated, 3 times.
+    /// `status_code_retries` for every request; where not configured, only idempotent requests are repeated,
+    /// 3 times.
     pub status_code_retries: Option<u32>,
     /// `status_code_retry_delay`; doubling from 0.5 s where not configured.
     pub status_code_retry_delay: Option<Duration>,

@@ -1,5 +1,5 @@
-//! Sending: deadlines, retries, redirects, metrics and the one log event of a request. Nothing here logs a header, a
-//! query or a body, at any level.
+//! Sending: deadlines, retries, redirects, metrics and the one log event of a request. Nothing here logs a
+//! header, a query or a body, at any level.
 
 use std::{error::Error as _, time::Duration};
 
@@ -110,7 +110,7 @@ impl Sending<'_> {
                 request_id = self.request_id,
                 ?outcome,
                 delay_ms = millis(delay),
-                "retrying a request"
+                "request failed; retrying"
             );
             sleep(delay).await;
         }
@@ -218,8 +218,8 @@ pub(crate) fn causes(error: &reqwest::Error) -> String {
     body::scrub(if text.is_empty() { "failed" } else { &text })
 }
 
-/// Where to go on after a redirect, with the same method whatever the status, as keystoneauth does: only on the same host,
-/// and never from https to http, since the request carries a token.
+/// Where to go on after a redirect, with the same method whatever the status, as keystoneauth does: only on
+/// the same host, and never from https to http, since the request carries a token.
 fn redirect(from: &Url, answer: &Answer) -> Option<Url> {
     if !matches!(answer.status.as_u16(), 301..=303 | 307 | 308) {
         return None;

@@ -1,5 +1,5 @@
-//! What differs between the services: names in the catalog, where the version stands in the address, which header carries
-//! the microversion, and the newest version that we know.
+//! What differs between the services: names in the catalog, where the version stands in the address, which
+//! header carries the microversion, and the newest version that we know.
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -33,8 +33,8 @@ impl Service {
         }
     }
 
-    /// Types it may have in a catalog, the official one first (service types authority; versions of Cinder's API before
-    /// the third are left out, since their addresses are of no use).
+    /// Types it may have in a catalog, the official one first (service types authority; versions of Cinder's
+    /// API before the third are left out, since their addresses are of no use).
     pub(crate) const fn types(self) -> &'static [&'static str] {
         match self {
             Self::Baremetal => &["baremetal", "bare-metal"],
@@ -89,8 +89,8 @@ impl Service {
         Ok(())
     }
 
-    /// The versioned root for an endpoint that may have the version in its path or not; what stands after the version
-    /// (Cinder's project) is kept.
+    /// The versioned root for an endpoint that may have the version in its path or not; what stands after the
+    /// version (Cinder's project) is kept.
     pub(crate) fn versioned(self, endpoint: &Url) -> Result<Url, Error> {
         let mut url = endpoint.clone();
         if let Some(version) = self.version_path()

@@ -1,6 +1,6 @@
-//! Something that is fetched when first needed, kept, and fetched again when it is no good any more; by one caller for
-//! all. Those who wait for a fetch share its outcome, an error as well: when a service does not answer, its callers wait
-//! for one deadline and not in a queue of them.
+//! Something that is fetched when first needed, kept, and fetched again when it is no good any more; by one
+//! caller for all. Those who wait for a fetch share its outcome, an error as well: when a service does not
+//! answer, its callers wait for one deadline and not in a queue of them.
 
 use std::sync::{
     PoisonError, RwLock,
@@ -37,8 +37,8 @@ impl<T: Clone> Shared<T> {
         *self.kept.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// What is kept, if it is `good`; else what `fetch` brings. A fetch whose caller goes away is abandoned, and the next in
-    /// the queue begins anew.
+    /// What is kept, if it is `good`; else what `fetch` brings. A fetch whose caller goes away is abandoned,
+    /// and the next in the queue begins anew.
     pub(crate) async fn get(
         &self,
         good: impl Fn(&T) -> bool,

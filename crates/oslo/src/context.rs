@@ -1,7 +1,8 @@
-//! The request context: who asks, with which token, under which request id; and its form in a message and in a journal.
+//! The request context: who asks, with which token, under which request id; and its form in a message and in
+//! a journal.
 //!
-//! On the wire each key of the context is one message field `_context_<key>` (oslo.messaging `pack_context`). A sender may lack
-//! any key; unknown keys are dropped, as Nova does.
+//! On the wire each key of the context is one message field `_context_<key>` (oslo.messaging `pack_context`).
+//! A sender may lack any key; unknown keys are dropped, as Nova does.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
@@ -145,12 +146,14 @@ impl RequestContext {
         Self { auth_token: None, service_catalog: json!([]), ..self.clone() }
     }
 
-    /// The id that other services are told (`X-OpenStack-Request-ID`): the global one, else this request's own.
+    /// The id that other services are told (`X-OpenStack-Request-ID`): the global one, else this request's
+    /// own.
     pub fn global_id(&self) -> &str {
         self.global_request_id.as_deref().unwrap_or(&self.request_id)
     }
 
-    /// Reads the `_context_*` fields of a message. Never fails: a key that is absent, or is not what it should be, has its default.
+    /// Reads the `_context_*` fields of a message. Never fails: a key that is absent, or is not what it
+    /// should be, has its default.
     pub fn from_message(message: &Map<String, Value>) -> Self {
         Self::read(&|key| message.get(&format!("{PREFIX}{key}")))
     }
@@ -247,7 +250,8 @@ impl RequestContext {
         ]
     }
 
-    /// `user project domain user_domain project_domain`, `-` for what is unknown; part of every log line of OpenStack.
+    /// `user project domain user_domain project_domain`, `-` for what is unknown; part of every log line of
+    /// OpenStack.
     pub fn user_identity(&self) -> String {
         [&self.user_id, &self.project_id, &self.domain_id, &self.user_domain_id, &self.project_domain_id]
             .map(|id| id.as_deref().unwrap_or("-"))

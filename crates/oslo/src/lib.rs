@@ -1,5 +1,7 @@
-//! What OpenStack services speak among themselves: configuration files, RPC over AMQP, request context, versioned
-//! objects, log format.
+//! What OpenStack services speak among themselves: configuration files, RPC over AMQP, request context,
+//! versioned objects, log format.
+
+#![deny(missing_docs)]
 
 pub mod config;
 pub mod context;

@@ -1,7 +1,8 @@
 //! Notifications: what happened to a server, published for whoever listens.
 //!
-//! By default nothing is published, as in stock Nova (`[oslo_messaging_notifications] driver` is empty). A notification never delays or
-//! fails the operation it tells of: it is queued, and published by [`Notifier::run`].
+//! By default nothing is published, as in stock Nova (`[oslo_messaging_notifications] driver` is empty). A
+//! notification never delays or fails the operation it tells of: it is queued, and published by
+//! [`Notifier::run`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +60,8 @@ pub struct NotifierOptions {
     pub topics: Vec<String>,
     /// Who speaks: `nova-compute:<host>`.
     pub publisher_id: String,
-    /// How long one notification may wait for the broker before it is dropped; absent: forever (`retry = -1`).
+    /// How long one notification may wait for the broker before it is dropped; absent: forever (`retry =
+    /// -1`).
     pub patience: Option<Duration>,
 }
 
@@ -128,7 +130,8 @@ impl Notifier {
         self.0.options.drivers.iter().any(|driver| *driver != Driver::Noop)
     }
 
-    /// Tells what happened, e.g. `instance.create.end`. `payload` is an object primitive without changes. Returns at once.
+    /// Tells what happened, e.g. `instance.create.end`. `payload` is an object primitive without changes.
+    /// Returns at once.
     pub fn notify(&self, context: &RequestContext, priority: Priority, event_type: &str, payload: Value) {
         if !self.is_enabled() {
             return;
@@ -141,12 +144,13 @@ impl Notifier {
             warn!(
                 event_type,
                 backlog = BACKLOG,
-                "dropped a notification: the broker has been away for too long"
+                "notification dropped: the broker was unreachable for too long"
             );
         }
     }
 
-    /// Publishes what is queued, in order, until the shutdown; what is queued then may leave, too, when it can at once.
+    /// Publishes what is queued, in order, until the shutdown; what is queued then may leave, too, when it
+    /// can at once.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut queued = self.0.queued.lock().await;
         let over = async {
@@ -164,7 +168,10 @@ impl Notifier {
             tokio::select! {
                 () = self.publish(&next) => {}
                 () = &mut over => {
-                    warn!(count = queued.len() + 1, "dropped notifications: the broker did not take them before the end");
+                    warn!(
+                        count = queued.len() + 1,
+                        "notifications dropped: the broker did not accept them before the service stopped"
+                    );
                     return;
                 }
             }
@@ -186,7 +193,7 @@ impl Notifier {
                 match inner.transport.publish_to_queue(&queue, Arc::clone(&body), deadline).await {
                     Ok(()) => debug!(queue, size = body.len(), "notified"),
                     Err(Unconfirmed::Closed) => return,
-                    Err(error) => warn!(queue, %error, "dropped a notification"),
+                    Err(error) => warn!(queue, %error, "notification dropped"),
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! Versioned object primitives, kept as the JSON documents they came as.
 //!
-//! An object travels as `{"nova_object.name", "nova_object.namespace", "nova_object.version", "nova_object.data",
-//! "nova_object.changes"}`. `data` holds only what is set: absent means "not loaded" and is not null. Only what `changes` names is
-//! written by `save`. An object is never upgraded: the sender's version goes back with it, so that a control plane never meets
-//! a version it does not know.
+//! An object travels as `{"nova_object.name", "nova_object.namespace", "nova_object.version",
+//! "nova_object.data", "nova_object.changes"}`. `data` holds only what is set: absent means "not loaded" and
+//! is not null. Only what `changes` names is written by `save`. An object is never upgraded: the sender's
+//! version goes back with it, so that a control plane never meets a version it does not know.
 
 use serde_json::{Map, Value, json};
 
@@ -170,8 +170,8 @@ impl Object {
         self.changes.clear();
     }
 
-    /// Takes over the `updates` of an `object_action` (oslo.versionedobjects `remotable`): assigns each, loading fields that were not,
-    /// then lets `obj_what_changed` say what is still to be saved.
+    /// Takes over the `updates` of an `object_action` (oslo.versionedobjects `remotable`): assigns each,
+    /// loading fields that were not, then lets `obj_what_changed` say what is still to be saved.
     pub fn apply(&mut self, updates: &Map<String, Value>) {
         for (field, value) in updates {
             if field != "obj_what_changed" {
@@ -203,7 +203,8 @@ impl From<Object> for Value {
     }
 }
 
-/// Shows what it is and what is loaded, never the values: they hold passwords, user data and connection secrets.
+/// Shows what it is and what is loaded, never the values: they hold passwords, user data and connection
+/// secrets.
 impl std::fmt::Debug for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Object")

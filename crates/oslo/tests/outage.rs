@@ -1,4 +1,5 @@
-//! Brokers that stop and start, connections that are cut, processes that are killed: what was promised is kept.
+//! Brokers that stop and start, connections that are cut, processes that are killed: what was promised is
+//! kept.
 
 #![allow(clippy::unwrap_used)] // all of this is test
 

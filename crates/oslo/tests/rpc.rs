@@ -219,7 +219,8 @@ async fn a_reply_queue_that_never_comes_is_given_up_and_remembered() {
     setup.serving.stop().await;
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 
-    // From now on the queue is there, and the reply of another server of this transport is dropped all the same.
+    // From now on the queue is there, and the reply of another server of this transport is dropped all the
+    // same.
     raw.declare(&queue).await;
     let endpoint = Steered::new();
     let serving =

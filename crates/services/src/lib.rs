@@ -1,5 +1,8 @@
-//! Neutron, Cinder and the operator's vendor data behind the ports of the compute manager. What a control plane writes down of
-//! ports and disks goes through a ledger that it brings; nothing here knows which control plane it is.
+//! Neutron, Cinder and the operator's vendor data behind the ports of the compute manager. What a control
+//! plane writes down of ports and disks goes through a ledger that it brings; nothing here knows which
+//! control plane it is.
+
+#![deny(missing_docs)]
 
 pub mod network;
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Vendor data: the operator's file, and the operator's services, which get a description of the server and answer with what
-//! its metadata shall hold.
+//! Vendor data: the operator's file, and the operator's services, which get a description of the server and
+//! answer with what its metadata shall hold.
 //!
-//! Facts: `nova/api/metadata/vendordata_json.py`, `vendordata_dynamic.py`. Stock asks every service once for every version of
-//! the metadata; we ask once a config drive, and all services at the same time.
+//! Facts: `nova/api/metadata/vendordata_json.py`, `vendordata_dynamic.py`. Stock asks every service once for
+//! every version of the metadata; we ask once a config drive, and all services at the same time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,9 +39,10 @@ impl Default for Options {
     }
 }
 
-/// The session to the operator's services. `group`: the session of `[vendordata_dynamic_auth]`, which gets the token and has the
-/// client's certificate; `roots`: `vendordata_dynamic_ssl_certfile`, which replaces the system's roots; the two times are
-/// `vendordata_dynamic_connect_timeout` and `vendordata_dynamic_read_timeout`, together the deadline of one try.
+/// The session to the operator's services. `group`: the session of `[vendordata_dynamic_auth]`, which gets
+/// the token and has the client's certificate; `roots`: `vendordata_dynamic_ssl_certfile`, which replaces the
+/// system's roots; the two times are `vendordata_dynamic_connect_timeout` and
+/// `vendordata_dynamic_read_timeout`, together the deadline of one try.
 pub fn session_options(
     group: &SessionOptions,
     roots: Option<PathBuf>,

@@ -4,25 +4,36 @@ use oslo::config::{Config, Error, Kind, Opt};
 use oslo::rpc::{RabbitOptions, TransportUrl};
 use secrecy::ExposeSecret;
 
-/// `[oslo_messaging_rabbit]`; its other options steer oslo.messaging's own implementation.
+/// Options that could still stand in `[DEFAULT]` under the same name up to Nova 30.
+const IN_DEFAULT: &[(&str, &str)] = &[("DEFAULT", "")];
+
+/// `[oslo_messaging_rabbit]`; its other options steer oslo.messaging's own implementation. The former names of the options for
+/// TLS are those up to Nova 30.
 pub(super) const RABBIT: &[Opt] = &[
     Opt::bool("amqp_durable_queues").default("false").deprecated(&[("", "rabbit_durable_queues")]),
-    Opt::bool("amqp_auto_delete").default("false"),
+    Opt::bool("amqp_auto_delete").default("false").deprecated(IN_DEFAULT),
     Opt::bool("rabbit_quorum_queue").default("false"),
     Opt::bool("rabbit_transient_quorum_queue").default("false"),
     Opt::int("rabbit_quorum_delivery_limit").default("0"),
-    Opt::int("rabbit_quorum_max_memory_length").default("0"),
-    Opt::int("rabbit_quorum_max_memory_bytes").default("0"),
-    Opt::bool("rabbit_ha_queues").default("false"),
+    // Misspelt up to Nova 31.
+    Opt::int("rabbit_quorum_max_memory_length")
+        .default("0")
+        .deprecated(&[("", "rabbit_quroum_max_memory_length")]),
+    Opt::int("rabbit_quorum_max_memory_bytes")
+        .default("0")
+        .deprecated(&[("", "rabbit_quroum_max_memory_bytes")]),
+    Opt::bool("rabbit_ha_queues").default("false").deprecated(IN_DEFAULT),
     Opt::bool("rabbit_stream_fanout").default("false"),
     Opt::int_from("rabbit_transient_queues_ttl", 0).default("1800"),
     Opt::int("rabbit_qos_prefetch_count").default("0"),
     Opt::bool("enable_cancel_on_failover").default("false"),
     Opt::int("heartbeat_timeout_threshold").default("60"),
     Opt::int_from("rabbit_retry_interval", 1).default("1"),
-    Opt::int_from("rabbit_retry_backoff", 0).default("2"),
+    Opt::int_from("rabbit_retry_backoff", 0).default("2").deprecated(IN_DEFAULT),
     Opt::int_from("rabbit_interval_max", 1).default("30"),
-    Opt::new("kombu_reconnect_delay", Kind::Float { min: Some(0.0), max: Some(4.5) }).default("1.0"),
+    Opt::new("kombu_reconnect_delay", Kind::Float { min: Some(0.0), max: Some(4.5) })
+        .default("1.0")
+        .deprecated(IN_DEFAULT),
     Opt::new("kombu_reconnect_splay", Kind::Float { min: Some(0.0), max: None }).default("0.0"),
     Opt::int("kombu_missing_consumer_retry_timeout")
         .default("60")
@@ -30,17 +41,21 @@ pub(super) const RABBIT: &[Opt] = &[
     Opt::string("kombu_compression").default(""),
     Opt::choice("kombu_failover_strategy", &["round-robin", "shuffle"]).default("round-robin"),
     Opt::choice("rabbit_login_method", &["PLAIN", "AMQPLAIN", "EXTERNAL", "RABBIT-CR-DEMO"])
-        .default("AMQPLAIN"),
-    Opt::bool("ssl").default("false"),
-    Opt::string("ssl_version").default(""),
-    Opt::string("ssl_ca_file").default(""),
-    Opt::string("ssl_cert_file").default(""),
-    Opt::string("ssl_key_file").default(""),
+        .default("AMQPLAIN")
+        .deprecated(IN_DEFAULT),
+    Opt::bool("ssl").default("false").deprecated(&[("", "rabbit_use_ssl")]),
+    Opt::string("ssl_version").default("").deprecated(&[("", "kombu_ssl_version")]),
+    Opt::string("ssl_ca_file").default("").deprecated(&[("", "kombu_ssl_ca_certs")]),
+    Opt::string("ssl_cert_file").default("").deprecated(&[("", "kombu_ssl_certfile")]),
+    Opt::string("ssl_key_file").default("").deprecated(&[("", "kombu_ssl_keyfile")]),
     Opt::bool("ssl_enforce_hostname_verification").default("true"),
 ];
 
-/// `[oslo_messaging_notifications]`
-pub(super) const NOTIFICATIONS: &[Opt] = &[Opt::multi("driver"), Opt::string("transport_url").secret_url()];
+/// `[oslo_messaging_notifications]`; the former names are those up to Nova 30.
+pub(super) const NOTIFICATIONS: &[Opt] = &[
+    Opt::multi("driver").deprecated(&[("DEFAULT", "notification_driver")]),
+    Opt::string("transport_url").secret_url().deprecated(&[("DEFAULT", "notification_transport_url")]),
+];
 
 /// Where the message bus is.
 pub fn transport_url(config: &Config) -> Result<TransportUrl, Error> {

@@ -6,6 +6,8 @@
 mod address;
 mod auth;
 mod clients;
+#[cfg(test)]
+mod former;
 mod general;
 mod groups;
 mod keystoneauth;
@@ -58,7 +60,7 @@ pub fn schema() -> Schema {
         .follow("auth_section", AUTH)
 }
 
-/// Loads what the command line names, or what nova-compute would find without being told; with the environment.
+/// Loads what the command line names, or else what nova-compute would find by itself; with the environment.
 pub fn load(named: &[Named]) -> Result<Config, Error> {
     Config::load(&Sources::of("nova", "nova-compute", named), &schema())
 }

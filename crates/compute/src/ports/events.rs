@@ -22,18 +22,19 @@ pub enum Phase<'a> {
     Error(&'a str),
 }
 
-/// Those who listen. Nothing here can fail an operation: errors are logged.
+/// Those who listen. Nothing here can fail an operation: errors are logged. A control plane whose scheduler
+/// keeps no memory of its own has nothing to do for it.
 #[async_trait]
 pub trait Announcer: Send + Sync {
     /// A notification, if the operator wants them.
     async fn notify(&self, context: &RequestContext, instance: &Instance, event: Event, phase: Phase<'_>);
 
     /// The scheduler learns what an instance is now.
-    async fn instance_changed(&self, context: &RequestContext, instance: &Instance);
+    async fn instance_changed(&self, _context: &RequestContext, _instance: &Instance) {}
 
     /// The scheduler forgets an instance.
-    async fn instance_gone(&self, context: &RequestContext, instance: InstanceId);
+    async fn instance_gone(&self, _context: &RequestContext, _instance: InstanceId) {}
 
     /// The scheduler compares its memory with ours.
-    async fn sync(&self, context: &RequestContext, instances: &[InstanceId]);
+    async fn sync(&self, _context: &RequestContext, _instances: &[InstanceId]) {}
 }

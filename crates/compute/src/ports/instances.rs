@@ -38,14 +38,17 @@ pub trait Instances: Send + Sync {
     /// One instance, deleted ones included; `None` when the control plane never had it or has purged it.
     async fn get(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>>;
 
-    /// All instances whose host is this service, without deleted ones. Of what belongs to an instance only its flavor
-    /// comes with it: no network, no metadata.
+    /// All instances whose host is this service, without deleted ones. Of what belongs to an instance only
+    /// its flavor comes with it: no network, no metadata.
     async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>>;
 
     /// The ids of all instances whose host is this service, without deleted ones.
-    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>>;
+    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
+        Ok(self.on_this_host(context).await?.into_iter().map(|instance| instance.id).collect())
+    }
 
-    /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the answer.
+    /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the
+    /// answer.
     async fn update(
         &self,
         context: &RequestContext,
@@ -89,7 +92,8 @@ pub trait Instances: Send + Sync {
         resumed: bool,
     ) -> Result<()>;
 
-    /// Ends it: success, or the failure's text and its longer story. One that never began has no end: no error then.
+    /// Ends it: success, or the failure's text and its longer story. One that never began has no end: no
+    /// error then.
     async fn finish_event(
         &self,
         context: &RequestContext,
@@ -98,17 +102,22 @@ pub trait Instances: Send + Sync {
         failure: Option<(&str, &str)>,
     ) -> Result<()>;
 
-    /// Removes the console tokens of a deleted instance.
-    async fn clean_console_tokens(&self, context: &RequestContext, id: InstanceId) -> Result<()>;
+    /// Removes the console tokens of a deleted instance; nothing to do where the control plane has none.
+    async fn clean_console_tokens(&self, _context: &RequestContext, _id: InstanceId) -> Result<()> {
+        Ok(())
+    }
 
-    /// How many members of a server group, other than `instance`, this service already has, and whether its policy
-    /// allows one more; `Err(Refused)` with `GroupPolicy` when it does not.
+    /// Whether the policy of a server group still allows the instance on this service's host, which the
+    /// scheduler may have missed when it placed several servers at once; `Err(Refused)` with `GroupPolicy`
+    /// when it does not. A scheduler that cannot miss it has nothing to check.
     async fn check_group_policy(
         &self,
-        context: &RequestContext,
-        instance: &Instance,
-        group: &str,
-    ) -> Result<()>;
+        _context: &RequestContext,
+        _instance: &Instance,
+        _group: &str,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// Hands a build back to be tried on another node. `reason` is one line; `details` the longer story.
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> Result<()>;

@@ -1,6 +1,8 @@
-//! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control plane)
-//! implements them; none of them knows which.
+//! What the compute manager needs from the world, as traits. Each adapter (a stock Nova, the embedded control
+//! plane) implements them; none of them knows which.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 mod events;
 mod instances;
 mod machines;
@@ -37,7 +39,8 @@ pub enum Error {
     /// The record belongs to another service now: forget it.
     #[error("{0}")]
     Taken(String),
-    /// The service behind the port failed or could not be reached, after the retries of its client. It may answer later.
+    /// The service behind the port failed or could not be reached, after the retries of its client. It may
+    /// answer later.
     #[error("{0}")]
     Unavailable(String),
     /// The service behind the port answered in a way that will not change by asking again.

@@ -12,13 +12,14 @@ use crate::request::BuildRequest;
 /// The networks of the cloud.
 #[async_trait]
 pub trait Networks: Send + Sync {
-    /// Gives the instance its ports: what the user asked for, in that order. May be called again after a restart:
-    /// ports that an earlier try made (they carry the instance's id) are found and used. A failure leaves no port
-    /// of our making behind.
+    /// Gives the instance its ports: what the user asked for, in that order. May be called again after a
+    /// restart: ports that an earlier try made (they carry the instance's id) are found and used. A failure
+    /// leaves no port of our making behind.
     async fn allocate(&self, request: &BuildRequest, instance: &Instance) -> Result<NetworkInfo>;
 
-    /// Takes all ports from the instance: ours are deleted, those that the user brought are unbound. `requested` are
-    /// the ports that the user brought, as far as the cached network information does not say so.
+    /// Takes all ports from the instance: ours are deleted, those that the user brought are unbound.
+    /// `requested` are the ports that the user brought, as far as the cached network information does not say
+    /// so.
     async fn deallocate(
         &self,
         context: &RequestContext,

@@ -1,7 +1,7 @@
 //! Why a request cannot be met, in the words of the compute manager.
 
-/// What a service behind a port refuses. The text beside it is for the user; this is for callers that answer differently to
-/// different refusals.
+/// What a service behind a port refuses. The text beside it is for the user; this is for callers that answer
+/// differently to different refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The request has a value that cannot be used.

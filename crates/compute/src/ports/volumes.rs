@@ -28,9 +28,10 @@ pub struct Connector {
 /// The volumes of the cloud.
 #[async_trait]
 pub trait Volumes: Send + Sync {
-    /// Attaches every volume of the instance for a machine that presents itself as `connector`, makes those that do
-    /// not exist yet, and answers what Ironic must connect to. Does not wait for new volumes once it is
-    /// cancelled. `resumed`: called again after a restart, for the same machine; what is attached already stays as it is.
+    /// Attaches every volume of the instance for a machine that presents itself as `connector`, makes those
+    /// that do not exist yet, and answers what Ironic must connect to. Does not wait for new volumes once it
+    /// is cancelled. `resumed`: called again after a restart, for the same machine; what is attached already
+    /// stays as it is.
     async fn attach(
         &self,
         context: &RequestContext,
@@ -41,9 +42,9 @@ pub trait Volumes: Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<Vec<NewVolumeTarget>>;
 
-    /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. All are tried. What is
-    /// refused is logged and stays as it is; the error says that the service was away for some of it, which is to be
-    /// asked for again.
+    /// Ends the attachments; deletes the volumes that go with the server when `delete` says so. All are
+    /// tried. What is refused is logged and stays as it is; the error says that the service was away for some
+    /// of it, which is to be asked for again.
     async fn detach(
         &self,
         context: &RequestContext,

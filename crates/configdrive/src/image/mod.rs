@@ -43,7 +43,8 @@ impl fmt::Display for Format {
 
 /// Makes the disk image of these files. The publisher is noted in an ISO 9660 image, cut to 128 bytes.
 ///
-/// Paths are relative, names at most 64 characters long (Joliet's limit) and directories at most 7 deep (ISO 9660's).
+/// Paths are relative, names at most 64 characters long (Joliet's limit) and directories at most 7 deep (ISO
+/// 9660's).
 pub fn build_image(files: &[File], format: Format, publisher: &str) -> Result<Vec<u8>, Error> {
     let tree = Tree::of(files)?;
     match format {

@@ -2,6 +2,7 @@
 
 pub(crate) mod deploy;
 pub(crate) mod power;
+pub(crate) mod rescue;
 pub(crate) mod reserve;
 pub(crate) mod tear_down;
 pub(crate) mod vifs;

@@ -7,7 +7,8 @@ use crate::machine::State;
 use crate::model::Node;
 use crate::world::CONDUCTOR;
 
-/// All fields, in the order the API shows them, with the minor version that brought each (`VERSIONED_FIELDS`).
+/// All fields, in the order the API shows them, with the minor version that brought each
+/// (`VERSIONED_FIELDS`).
 const FIELDS: &[(&str, u32)] = &[
     ("uuid", 1),
     ("created_at", 1),

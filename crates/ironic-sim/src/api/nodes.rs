@@ -78,8 +78,8 @@ pub(super) fn list(cx: &Context<'_>, detail: bool) -> Answer {
     Ok(Reply::json(body))
 }
 
-/// The link to the next page. As in Ironic, the filters by state, group, shard and class are NOT in it: who follows it
-/// gets every node (`_get_nodes_collection` hands only these parameters on).
+/// The link to the next page. As in Ironic, the filters by state, group, shard and class are NOT in it: who
+/// follows it gets every node (`_get_nodes_collection` hands only these parameters on).
 fn next_link(cx: &Context<'_>, fields: Option<&[&str]>, limit: usize, marker: Uuid) -> String {
     let mut query = vec!["sort_key=id".to_owned(), "sort_dir=asc".to_owned()];
     let flags = ["associated", "maintenance", "retired"].into_iter();

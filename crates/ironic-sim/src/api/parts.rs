@@ -1,4 +1,5 @@
-//! What ports, port groups, connectors and targets have in common: lists of small documents that belong to nodes.
+//! What ports, port groups, connectors and targets have in common: lists of small documents that belong to
+//! nodes.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;

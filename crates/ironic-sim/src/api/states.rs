@@ -29,7 +29,8 @@ pub(super) fn show(cx: &Context<'_>, id: Uuid) -> Answer {
     Ok(Reply::json(doc))
 }
 
-/// `PUT …/provision`. The order of the checks is Ironic's: `NodeStatesController.provision`, then the conductor's.
+/// `PUT …/provision`. The order of the checks is Ironic's: `NodeStatesController.provision`, then the
+/// conductor's.
 pub(super) fn provision(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
     let target = cx.req.text("target").unwrap_or_default();
     let node = &cx.record(id)?.node;

@@ -68,8 +68,8 @@ fn holder(node: &Node, vif: &str) -> Option<(&'static str, Uuid)> {
     port.or_else(|| node.port_groups.iter().find(|g| g.vif() == Some(vif)).map(|g| ("Portgroup", g.uuid)))
 }
 
-/// The best free port or group: groups before ports, then ports that boot over the network. A group counts only with
-/// ports, none of which carries a VIF of its own.
+/// The best free port or group: groups before ports, then ports that boot over the network. A group counts
+/// only with ports, none of which carries a VIF of its own.
 fn free(node: &Node, pinned: Option<Uuid>) -> Option<Uuid> {
     let members = |group: Uuid| node.ports.iter().filter(move |p| p.port_group == Some(group));
     let broken = |group: Uuid| members(group).any(|p| p.vif().is_some());

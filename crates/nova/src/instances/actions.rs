@@ -14,8 +14,8 @@ use crate::conductor::{Conductor, Error, Pause, Repeat};
 /// What `instance_faults.message` and `instance_actions_events.details` hold.
 const MESSAGE_BYTES: usize = 255;
 
-/// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`): that of the
-/// method in stock, which for a build begins with an underscore of its own.
+/// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`):
+/// that of the method in stock, which for a build begins with an underscore of its own.
 pub fn event(action: Action) -> &'static str {
     match action {
         Action::Create => "compute__do_build_and_run_instance",
@@ -29,7 +29,8 @@ pub fn of_method(method: &str) -> String {
     format!("compute_{method}")
 }
 
-/// Stores a fault. An instance that is gone has none.
+/// Stores a fault. An instance that is gone has none: once it is purged, a fault breaks the foreign key of
+/// its table.
 pub async fn record_fault(
     conductor: &Conductor,
     context: &RequestContext,
@@ -39,8 +40,9 @@ pub async fn record_fault(
 ) -> ports::Result<()> {
     let primitive = fault_object(host, id, fault);
     match conductor.act(context, primitive, "create", json!({}), Repeat::Freely).await {
-        Err(error) if !error.is("InstanceNotFound") => Err(error.about(id)),
-        _ => Ok(()),
+        Err(error) if error.is("InstanceNotFound") || error.is("DBReferenceError") => Ok(()),
+        Err(error) => Err(error.about(id)),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -56,7 +58,8 @@ fn fault_object(host: &str, id: InstanceId, fault: &Fault) -> Object {
 
 /// Begins an event of the action that the context's request id names.
 ///
-/// `look`: it may have begun already, before a restart or in a call that was never answered; then it is not begun again.
+/// `look`: it may have begun already, before a restart or in a call that was never answered; then it is not
+/// begun again.
 pub async fn start_event(
     conductor: &Conductor,
     context: &RequestContext,

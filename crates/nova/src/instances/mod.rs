@@ -1,6 +1,8 @@
 //! The instances of a stock Nova: records, faults and events, all through nova-conductor.
 
 mod actions;
+#[cfg(test)]
+mod conformance;
 mod disks;
 mod groups;
 pub mod parse;

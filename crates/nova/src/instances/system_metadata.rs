@@ -1,5 +1,5 @@
-//! `system_metadata`: the dictionary in which Nova keeps what has no column of its own. A save writes the whole of it, and what is
-//! missing is deleted: keys that we do not know go back as they came.
+//! `system_metadata`: the dictionary in which Nova keeps what has no column of its own. A save writes the
+//! whole of it, and what is missing is deleted: keys that we do not know go back as they came.
 
 use std::collections::BTreeMap;
 

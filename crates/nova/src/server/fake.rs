@@ -58,10 +58,6 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
-    async fn ids_on_this_host(&self, _: &RequestContext) -> ports::Result<Vec<InstanceId>> {
-        Ok(Vec::new())
-    }
-
     async fn update(
         &self,
         _: &RequestContext,
@@ -114,14 +110,6 @@ impl Instances for Fake {
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
         self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
-        Ok(())
-    }
-
-    async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> ports::Result<()> {
-        Ok(())
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> ports::Result<()> {
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! Ironic's calls.
 //!
-//! All are made in the newest version that both sides know; a call that needs more than the service offers fails with
-//! `Unsupported` before anything is sent. Answers of state changes (202) say only that the change has begun.
+//! All are made in the newest version that both sides know; a call that needs more than the service offers
+//! fails with `Unsupported` before anything is sent. Answers of state changes (202) say only that the change
+//! has begun.
 
 use std::time::Duration;
 
@@ -124,7 +125,8 @@ impl Client {
         Self { adapter }
     }
 
-    /// All nodes that match, page after page. A node that is created or deleted meanwhile may be missing or doubled.
+    /// All nodes that match, page after page. A node that is created or deleted meanwhile may be missing or
+    /// doubled.
     pub async fn nodes(&self, caller: &Caller, query: &NodeQuery) -> Result<Vec<Node>, Error> {
         self.list(caller, &nodes_request(query), |node: &Node| node.uuid.0).await
     }
@@ -146,7 +148,8 @@ impl Client {
         Ok(page.items.into_iter().next())
     }
 
-    /// Changes a node's record and returns it whole. 409: locked by a conductor; or another node has the `instance_uuid`.
+    /// Changes a node's record and returns it whole. 409: locked by a conductor; or another node has the
+    /// `instance_uuid`.
     pub async fn patch_node(&self, caller: &Caller, node: NodeId, patch: &[Patch]) -> Result<Node, Error> {
         let request = Request::patch(&["nodes", &node.to_string()]).at_least(1, 1).json(&patch)?;
         self.adapter.json(caller, request).await
@@ -154,8 +157,8 @@ impl Client {
 
     /// Begins a change of the provision state. 400: not possible from the state it is in; 409: locked.
     ///
-    /// `configdrive` is the gzipped image in base64; it goes with `Active` and, from 1.35, `Rebuild`. `rescue_password`
-    /// goes with `Rescue` (1.38).
+    /// `configdrive` is the gzipped image in base64; it goes with `Active` and, from 1.35, `Rebuild`.
+    /// `rescue_password` goes with `Rescue` (1.38).
     pub async fn set_provision_state(
         &self,
         caller: &Caller,

@@ -1,6 +1,7 @@
 //! Ironic's node, with the fields that we use, how to list nodes and how to change one.
 //!
-//! Every field but the id has a default, because `?fields=` leaves out what was not asked for and null is as good as absent.
+//! Every field but the id has a default, because `?fields=` leaves out what was not asked for and null is as
+//! good as absent.
 
 use std::{fmt, str::FromStr};
 
@@ -192,7 +193,8 @@ pub struct NodeQuery {
     pub instance_uuid: Option<Uuid>,
     /// Only nodes with (true) or without (false) an instance.
     pub associated: Option<bool>,
-    /// Page size; 1000 where `None`, which is also the most that Ironic grants by default (`[api] max_limit`).
+    /// Page size; 1000 where `None`, which is also the most that Ironic grants by default (`[api]
+    /// max_limit`).
     pub limit: Option<u32>,
 }
 

@@ -129,7 +129,8 @@ pub struct NewVolumeTarget {
     pub boot_index: Option<i64>,
     /// The volume's id in Cinder.
     pub volume_id: String,
-    /// Cinder has just made the connection: a target from before does not have its secrets. Ironic is not told.
+    /// Cinder has just made the connection: a target from before does not have its secrets. Ironic is not
+    /// told.
     #[serde(skip)]
     pub renewed: bool,
 }

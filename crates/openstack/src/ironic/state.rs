@@ -1,7 +1,7 @@
 //! The states of Ironic's machine and the targets that may be asked of it.
 //!
-//! Names as in `ironic/common/states.py` of Ironic 39. Older and newer releases differ by a few states: what is not known
-//! decodes as `Other`, so that a new Ironic never breaks the decoding of a list.
+//! Names as in `ironic/common/states.py` of Ironic 39. Older and newer releases differ by a few states: what
+//! is not known decodes as `Other`, so that a new Ironic never breaks the decoding of a list.
 
 use std::{fmt, str::FromStr};
 
@@ -177,7 +177,8 @@ state! {
 }
 
 state! {
-    /// A node's power as Ironic last saw it; also used for `target_power_state`, where `NoState` means no change is under way.
+    /// A node's power as Ironic last saw it; also used for `target_power_state`, where `NoState` means no
+    /// change is under way.
     PowerState {
         /// `power on`.
         On = "power on",
@@ -194,7 +195,8 @@ state! {
     }
 }
 
-/// What `PUT /v1/nodes/{id}/states/provision` may ask for (`VERBS` of `ironic/common/states.py`, plus `rebuild`).
+/// What `PUT /v1/nodes/{id}/states/provision` may ask for (`VERBS` of `ironic/common/states.py`, plus
+/// `rebuild`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProvisionTarget {
     /// Deploy an `available` node (or retry a failed deployment).

@@ -156,8 +156,8 @@ impl Client {
         Ok(self.adapter.json::<OnePort>(caller, request).await?.port)
     }
 
-    /// Creates a port. [`Error::code`]: `InvalidIpForNetwork`, `IpAddressInUse`, `IpAddressAlreadyAllocated`, `OverQuota`,
-    /// `IpAddressGenerationFailure`, …
+    /// Creates a port. [`Error::code`]: `InvalidIpForNetwork`, `IpAddressInUse`, `IpAddressAlreadyAllocated`,
+    /// `OverQuota`, `IpAddressGenerationFailure`, …
     pub async fn create_port(&self, caller: &Caller, port: &NewPort) -> Result<Port, Error> {
         let request = Request::post(&["ports"]).json(&json!({ "port": port }))?;
         Ok(self.adapter.json::<OnePort>(caller, request).await?.port)
@@ -184,7 +184,8 @@ impl Client {
         self.by_ids(caller, &Request::get(&["subnets"]), ids, |subnet: &Subnet| subnet.id.clone()).await
     }
 
-    /// The floating addresses that lead to an address of a port; empty where Neutron has no routers at all (404).
+    /// The floating addresses that lead to an address of a port; empty where Neutron has no routers at all
+    /// (404).
     pub async fn floating_ips(
         &self,
         caller: &Caller,
@@ -203,8 +204,8 @@ impl Client {
         Ok(page.items.into_iter().map(|extension| extension.alias).collect())
     }
 
-    /// The security groups of a project, or (`shared`, with extension `security-groups-shared-filtering`) those shared with
-    /// it.
+    /// The security groups of a project, or (`shared`, with extension `security-groups-shared-filtering`)
+    /// those shared with it.
     pub async fn security_groups(
         &self,
         caller: &Caller,
@@ -217,7 +218,8 @@ impl Client {
         self.list(caller, &request, |group: &SecurityGroup| group.id.clone()).await
     }
 
-    /// Security groups by their ids; unknown ones are left out. No ids, no groups; none where Neutron has none at all (404).
+    /// Security groups by their ids; unknown ones are left out. No ids, no groups; none where Neutron has
+    /// none at all (404).
     pub async fn security_groups_by_id(
         &self,
         caller: &Caller,

@@ -197,8 +197,8 @@ impl Auth {
     }
 }
 
-/// `…/v3/auth/tokens` for an `auth_url` with or without a version. Keystone has no other version any more, and its v3 API
-/// stands at `/v3` under its root, so the version document is not asked for.
+/// `…/v3/auth/tokens` for an `auth_url` with or without a version. Keystone has no other version any more,
+/// and its v3 API stands at `/v3` under its root, so the version document is not asked for.
 pub(crate) fn tokens_url(auth_url: &str) -> Result<Url, Error> {
     let bad = |message: String| Error::Invalid { field: "auth_url", message };
     let mut url = Url::parse(auth_url.trim()).map_err(|error| {

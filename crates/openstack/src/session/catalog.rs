@@ -83,7 +83,8 @@ pub(crate) struct Wanted<'a> {
 
 impl Catalog {
     /// Reads the `service_catalog` of a request context, in which an endpoint has all its interfaces at once
-    /// (`{"region", "publicURL", "internalURL", "adminURL"}`), or a list of the newer shape. `None` if it is neither or empty.
+    /// (`{"region", "publicURL", "internalURL", "adminURL"}`), or a list of the newer shape. `None` if it is
+    /// neither or empty.
     pub(crate) fn from_context(list: &Value) -> Option<Self> {
         let entries: Vec<Entry> = list
             .as_array()?

@@ -52,8 +52,8 @@ struct Project {
 impl Grant {
     /// Reads the answer of `POST /v3/auth/tokens`, which was asked for at `asked`.
     ///
-    /// The life is counted from Keystone's own `issued_at` and measured by our monotonic clock, so that clocks that differ
-    /// do no harm.
+    /// The life is counted from Keystone's own `issued_at` and measured by our monotonic clock, so that
+    /// clocks that differ do no harm.
     pub(crate) fn read(answer: &Answer, asked: Instant) -> Result<Self, Error> {
         let missing = |what: &str| Error::Decode { service: IDENTITY, message: format!("no {what}") };
         let token = answer.header("x-subject-token").ok_or_else(|| missing("X-Subject-Token header"))?;
@@ -78,7 +78,8 @@ impl Grant {
         self.granted.elapsed()
     }
 
-    /// Whether it must be renewed before use. A token that lives less than twice the margin is used for half its life.
+    /// Whether it must be renewed before use. A token that lives less than twice the margin is used for half
+    /// its life.
     pub(crate) fn is_stale(&self) -> bool {
         self.life.is_some_and(|life| self.age() >= life.saturating_sub(MARGIN).max(life / 2))
     }

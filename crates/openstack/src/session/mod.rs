@@ -1,7 +1,8 @@
 //! A session: who we are, towards all services that share the credentials.
 //!
-//! The token and the catalog are fetched when first needed and renewed before the token ends. However many callers find
-//! the token missing, old or refused at the same time, Keystone is asked once and all share the answer, good or bad.
+//! The token and the catalog are fetched when first needed and renewed before the token ends. However many
+//! callers find the token missing, old or refused at the same time, Keystone is asked once and all share the
+//! answer, good or bad.
 
 mod auth;
 mod catalog;
@@ -52,7 +53,8 @@ impl Session {
         Ok(Self(Arc::new(Inner { http, options, tokens_url, grant: Shared::default() })))
     }
 
-    /// The token to send now; `None` where authentication works without one. Authenticates if there is none yet.
+    /// The token to send now; `None` where authentication works without one. Authenticates if there is none
+    /// yet.
     pub async fn token(&self) -> Result<Option<SecretString>, Error> {
         Ok(self.grant().await?.map(|grant| grant.token.clone()))
     }
@@ -90,7 +92,7 @@ impl Session {
         let ask = async || {
             let result = self.authenticate(url).await.map(Arc::new);
             if let Err(error) = &result {
-                tracing::warn!(%error, "authentication failed");
+                tracing::warn!(%error, "authentication with Keystone failed");
             }
             result
         };

@@ -7,7 +7,8 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity, redirect::Policy};
 use super::auth::Auth;
 use crate::{Error, send::causes};
 
-/// Deadline of one attempt where `timeout` is not configured; an OpenStack API that takes longer is taken for dead.
+/// Deadline of one attempt where `timeout` is not configured; an OpenStack API that takes longer is taken for
+/// dead.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time to connect where `timeout` is not shorter.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,8 +61,8 @@ impl SessionOptions {
 
     /// Makes the HTTP client. Reads the files.
     ///
-    /// Redirects are followed by us (the token must not leave the host), and no proxy is used: services of a cloud speak
-    /// to each other directly.
+    /// Redirects are followed by us (the token must not leave the host), and no proxy is used: services of a
+    /// cloud speak to each other directly.
     pub(crate) fn client(&self) -> Result<Client, Error> {
         // Fails only if one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -70,7 +71,10 @@ impl SessionOptions {
             Ok(client) => Ok(client),
             // A machine without system roots can still speak plain http, and https with `cafile`.
             Err(error) if self.cafile.is_none() => {
-                tracing::warn!(reason = causes(&error), "no system roots: https needs cafile");
+                tracing::warn!(
+                    reason = causes(&error),
+                    "the system has no CA certificates; HTTPS needs the option cafile"
+                );
                 self.tls(self.builder().tls_certs_only([]))?
                     .build()
                     .map_err(|error| invalid("certfile", &error))

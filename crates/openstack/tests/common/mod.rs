@@ -1,4 +1,5 @@
-//! A scripted cloud in process: Keystone that counts the tokens it gives, and one service whose answers a test decides.
+//! A scripted cloud in process: Keystone that counts the tokens it gives, and one service whose answers a
+//! test decides.
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 

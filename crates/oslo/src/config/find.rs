@@ -1,8 +1,10 @@
-//! Where a service looks for its configuration when the command line names none (`cfg.find_config_files`, `find_config_dirs`).
+//! Where a service looks for its configuration when the command line names none (`cfg.find_config_files`,
+//! `find_config_dirs`).
 
 use std::path::{Path, PathBuf};
 
-/// The first `<name><extension>` of the project and of the program: in `~/.<project>`, `~`, `/etc/<project>`, `/etc`.
+/// The first `<name><extension>` of the project and of the program: in `~/.<project>`, `~`, `/etc/<project>`,
+/// `/etc`.
 pub(super) fn find(
     root: &Path,
     home: Option<&Path>,

@@ -1,7 +1,8 @@
 //! The grammar of oslo.config's INI files (`oslo_config/iniparser.py`).
 //!
-//! A line that begins with a space or a tab continues the value before it; a blank line or a comment ends the value. The first `:`
-//! or `=` splits name and value. A first line wholly in one kind of quotes loses them. There are no comments behind a value.
+//! A line that begins with a space or a tab continues the value before it; a blank line or a comment ends the
+//! value. The first `:` or `=` splits name and value. A first line wholly in one kind of quotes loses them.
+//! There are no comments behind a value.
 
 use super::{DEFAULT_GROUP, is_space, strip};
 
@@ -63,7 +64,8 @@ impl Parser {
         }
         if line.starts_with([' ', '\t']) {
             let open = self.open.as_mut().ok_or(
-                "an indented line continues the value above it, but there is none; remove the spaces at its beginning",
+                "an indented line continues the value above it, but there is none; remove the spaces at its \
+                 beginning",
             )?;
             open.value.push('\n');
             open.value.push_str(line.trim_start_matches(is_space));

@@ -1,4 +1,5 @@
-//! Loading: the files are read, every option is resolved, and what stands in the files without being an option is noted.
+//! Loading: the files are read, every option is resolved, and what stands in the files without being an
+//! option is noted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,9 @@ pub enum Named {
 }
 
 impl Sources {
-    /// What a command line names, in its order, and the process's environment. Where the command line names no file, or no directory,
-    /// those of `project` and `program` are looked up in the usual places, and come before those it names.
+    /// What a command line names, in its order, and the process's environment. Where the command line names
+    /// no file, or no directory, those of `project` and `program` are looked up in the usual places, and come
+    /// before those it names.
     pub fn of(project: &str, program: &str, named: &[Named]) -> Self {
         let home = std::env::home_dir();
         let usual = |extension| find::find(Path::new("/"), home.as_deref(), project, program, extension);

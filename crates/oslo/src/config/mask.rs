@@ -2,8 +2,8 @@
 
 /// `text` with the passwords of a URL replaced by `***`; text that is no URL stays.
 ///
-/// A URL may name several hosts separated by commas, each with its own credentials, as oslo.messaging's transport URL does. Where it is
-/// unclear how far a password reaches, more is hidden rather than less.
+/// A URL may name several hosts separated by commas, each with its own credentials, as oslo.messaging's
+/// transport URL does. Where it is unclear how far a password reaches, more is hidden rather than less.
 #[must_use]
 pub fn mask_credentials(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
@@ -29,7 +29,8 @@ pub fn mask_credentials(text: &str) -> String {
     format!("{scheme}://{authority}{path}{query}")
 }
 
-/// `None` for what is neither credentials and a host nor a host alone: a piece of a password with a comma in it.
+/// `None` for what is neither credentials and a host nor a host alone: a piece of a password with a comma in
+/// it.
 fn masked_host(host: &str) -> Option<String> {
     if let Some((credentials, host)) = host.rsplit_once('@') {
         let user = credentials.split_once(':').map(|(user, _)| user);

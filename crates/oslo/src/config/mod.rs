@@ -1,14 +1,17 @@
 //! Configuration files as oslo.config reads them: INI files, the environment, substitution, typed options.
 //!
-//! A [`Schema`] says which options exist; [`Config::load`] reads the [`Sources`], converts every option of the schema and
-//! reports all that is malformed at once. What was loaded answers without failing, because nothing malformed is left.
+//! A [`Schema`] says which options exist; [`Config::load`] reads the [`Sources`], converts every option of
+//! the schema and reports all that is malformed at once. What was loaded answers without failing, because
+//! nothing malformed is left.
 //!
-//! The rules are those of oslo.config 10 (`iniparser.py`, `cfg.py`, `types.py`), with these exceptions, each of them a case in
-//! which oslo.config stops the service or does what nobody can want:
+//! The rules are those of oslo.config 10 (`iniparser.py`, `cfg.py`, `types.py`), with these exceptions, each
+//! of them a case in which oslo.config stops the service or does what nobody can want:
 //!
-//! - a `$name` that names no option stays as it is (oslo.config fails when the option is read); a warning tells;
+//! - a `$name` that names no option stays as it is (oslo.config fails when the option is read); a warning
+//!   tells;
 //! - a blank number means the option's default (oslo.config gives `None`, also where there is a default);
-//! - a multi-valued option set in the environment has that one value (oslo.config takes each character for a value);
+//! - a multi-valued option set in the environment has that one value (oslo.config takes each character for a
+//!   value);
 //! - every problem of every file is reported, not only the first.
 
 mod error;

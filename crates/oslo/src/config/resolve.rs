@@ -1,5 +1,5 @@
-//! Which source an option's value comes from, its references, and its conversion (`oslo_config/cfg.py`: `Opt._get_from_namespace`,
-//! `_Namespace._get_file_value`, `ConfigOpts._do_get` and `_substitute`).
+//! Which source an option's value comes from, its references, and its conversion (`oslo_config/cfg.py`:
+//! `Opt._get_from_namespace`, `_Namespace._get_file_value`, `ConfigOpts._do_get` and `_substitute`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -103,7 +103,8 @@ impl<'a> Resolver<'a> {
         Entry { group: option.group.clone(), opt: option.opt, value, source, secret }
     }
 
-    /// The environment before the files, the last file first, and in a file the present name before the former ones.
+    /// The environment before the files, the last file first, and in a file the present name before the
+    /// former ones.
     fn find(&mut self, option: &Registered) -> Option<Found> {
         let variable = format!("OS_{}__{}", option.group.to_uppercase(), option.opt.name.to_uppercase());
         if let Some(text) = self.env.get(&variable) {
@@ -252,7 +253,8 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// Whether an option that is only known holds a secret, by its name: `[keystone_authtoken] password`, `[database] connection`.
+/// Whether an option that is only known holds a secret, by its name: `[keystone_authtoken] password`,
+/// `[database] connection`.
 fn is_secret(name: &str) -> bool {
     let words = ["password", "passwd", "secret", "token", "key", "connection", "transport_url"];
     words.iter().any(|word| name.contains(word))

@@ -208,8 +208,8 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// A schema without options. `known` names the options that may be set and are not used: lines of `group: name name …`, where a
-    /// group may end in `*`; `#` begins a comment.
+    /// A schema without options. `known` names the options that may be set and are not used: lines of `group:
+    /// name name …`, where a group may end in `*`; `#` begins a comment.
     #[must_use]
     pub fn new(known: &'static str) -> Self {
         Self { known: Known::parse(known), ..Self::default() }
@@ -233,7 +233,8 @@ impl Schema {
         self
     }
 
-    /// Wherever the option `name` is set, its value is the name of a group that has the options of `table` too.
+    /// Wherever the option `name` is set, its value is the name of a group that has the options of `table`
+    /// too.
     #[must_use]
     pub fn follow(mut self, name: &'static str, table: &'static [Opt]) -> Self {
         self.follow.push((name, table));

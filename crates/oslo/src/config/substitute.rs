@@ -1,6 +1,8 @@
-//! `$name`, `${name}`, `${group.name}`, `$$` and `\$` inside values, as Python's `string.Template` with oslo.config's names reads them.
+//! `$name`, `${name}`, `${group.name}`, `$$` and `\$` inside values, as Python's `string.Template` with
+//! oslo.config's names reads them.
 
-/// Replaces the references in `text`. `lookup` gives the replacement of a name, or `None` to leave the reference as it stands.
+/// Replaces the references in `text`. `lookup` gives the replacement of a name, or `None` to leave the
+/// reference as it stands.
 pub(super) fn substitute(text: &str, mut lookup: impl FnMut(&str) -> Option<String>) -> String {
     let text = text.replace(r"\$", "$$");
     let mut result = String::with_capacity(text.len());

@@ -148,7 +148,8 @@ fn float(text: &str) -> Option<f64> {
     without_underscores(text)?.parse().ok()
 }
 
-/// Splits at commas; an item that is not allowed takes the next ones in, as oslo.config does for items that contain commas.
+/// Splits at commas; an item that is not allowed takes the next ones in, as oslo.config does for items that
+/// contain commas.
 fn list(item: Item, text: &str) -> Result<Vec<String>, String> {
     let text = strip(text).trim_end_matches(',');
     if text.is_empty() {

@@ -66,8 +66,8 @@ impl Entry {
         &self.source
     }
 
-    /// The value as one could write it in a file, secrets as `***`; nothing when the option has no value. A multi-valued option has
-    /// one text for each value.
+    /// The value as one could write it in a file, secrets as `***`; nothing when the option has no value. A
+    /// multi-valued option has one text for each value.
     pub fn shown(&self) -> Vec<String> {
         let text = |value: &str| mask_credentials(value).replace('\n', "\\n");
         match &self.value {
@@ -119,8 +119,8 @@ pub struct Change {
 
 /// A loaded configuration.
 ///
-/// Asking for an option that the schema does not hold gives what an option without a value gives (and fails in debug builds, for it is
-/// a mistake in the program).
+/// Asking for an option that the schema does not hold gives what an option without a value gives (and fails
+/// in debug builds, for it is a mistake in the program).
 #[derive(Clone, Debug)]
 pub struct Config {
     entries: Vec<Entry>,
@@ -166,8 +166,8 @@ impl Config {
             .collect()
     }
 
-    /// What holds when `fresh` is read while this configuration is in use: its values of the options that may change without a restart,
-    /// the present ones of all others. And how `fresh` differs.
+    /// What holds when `fresh` is read while this configuration is in use: its values of the options that may
+    /// change without a restart, the present ones of all others. And how `fresh` differs.
     pub fn mutated(&self, fresh: &Self) -> (Self, Vec<Change>) {
         let mut next = self.clone();
         next.warnings.clone_from(&fresh.warnings);
@@ -230,7 +230,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The text, when there is one that is not blank: for options that operators switch off by leaving them blank.
+    /// The text, when there is one that is not blank: for options that operators switch off by leaving them
+    /// blank.
     pub fn filled(&self, name: &str) -> Option<String> {
         self.string(name).filter(|text| !super::strip(text).is_empty())
     }

@@ -5,9 +5,10 @@ use tracing_subscriber::filter::Targets;
 
 /// oslo.log's `default_log_levels`.
 pub const DEFAULT_LOG_LEVELS: &str = "amqp=WARN,boto=WARN,sqlalchemy=WARN,suds=INFO,oslo.messaging=INFO,oslo_messaging=INFO,\
-iso8601=WARN,requests.packages.urllib3.connectionpool=WARN,urllib3.connectionpool=WARN,websocket=WARN,\
-requests.packages.urllib3.util.retry=WARN,urllib3.util.retry=WARN,keystonemiddleware=WARN,routes.middleware=WARN,\
-stevedore=WARN,taskflow=WARN,keystoneauth=WARN,oslo.cache=INFO,oslo_policy=INFO,dogpile.core.dogpile=INFO";
+     iso8601=WARN,requests.packages.urllib3.connectionpool=WARN,urllib3.connectionpool=WARN,\
+     websocket=WARN,requests.packages.urllib3.util.retry=WARN,urllib3.util.retry=WARN,\
+     keystonemiddleware=WARN,routes.middleware=WARN,stevedore=WARN,taskflow=WARN,keystoneauth=WARN,\
+     oslo.cache=INFO,oslo_policy=INFO,dogpile.core.dogpile=INFO";
 
 /// Libraries that say much: their levels stay here unless the options name them, also with `debug`.
 const QUIET: [&str; 9] =
@@ -21,7 +22,8 @@ const NAMESAKES: [(&str, &[&str]); 4] = [
     ("urllib3.connectionpool", &["reqwest", "hyper", "hyper_util"]),
 ];
 
-/// lapin warns of each message that the broker returns, with the whole message. Our own publisher tells of them.
+/// lapin warns of each message that the broker returns, with the whole message. Our own publisher tells of
+/// them.
 const RETURNED: &str = "lapin::returned_messages";
 
 /// The filter for `debug` and `logger=LEVEL` pairs, or the pair that is none.
@@ -49,8 +51,9 @@ pub(super) fn levels(debug: bool, pairs: &[String]) -> Result<Targets, String> {
     Ok(targets.with_target(RETURNED, LevelFilter::ERROR))
 }
 
-/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences. The least is DEBUG: we say nothing
-/// below it, and libraries (lapin, the HTTP ones) print there what they carry, passwords and tokens included.
+/// A level of Python by name or number. Nothing here is more than an error, so CRITICAL silences. The least
+/// is DEBUG: we say nothing below it, and libraries (lapin, the HTTP ones) print there what they carry,
+/// passwords and tokens included.
 fn level(word: &str) -> Option<LevelFilter> {
     Some(match word.to_ascii_uppercase().as_str() {
         "TRACE" | "NOTSET" | "DEBUG" => LevelFilter::DEBUG,

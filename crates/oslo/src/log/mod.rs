@@ -1,11 +1,13 @@
 //! Logs in oslo.log's formats: its lines, or JSON; with the request's context in its place.
 //!
-//! What an event belongs to comes from the spans it happens in: fields called `request_id`, `global_request_id`, `user`, `project`,
-//! `domain`, `system_scope`, `user_domain`, `project_domain` and `instance`, of a span or of the event itself, go where oslo.log has them
-//! ([`request_span`], [`instance_span`]); every other field follows the message as `name=value`.
+//! What an event belongs to comes from the spans it happens in: fields called `request_id`,
+//! `global_request_id`, `user`, `project`, `domain`, `system_scope`, `user_domain`, `project_domain` and
+//! `instance`, of a span or of the event itself, go where oslo.log has them ([`request_span`],
+//! [`instance_span`]); every other field follows the message as `name=value`.
 //!
-//! Times are UTC. What oslo.log has beyond that (rotation, colours, syslog, rate limits, a Python logging configuration) is accepted and
-//! left to the system's own tools; `use_journal` and `use_syslog` write to standard error, which systemd puts in the journal.
+//! Times are UTC. What oslo.log has beyond that (rotation, colours, syslog, rate limits, a Python logging
+//! configuration) is accepted and left to the system's own tools; `use_journal` and `use_syslog` write to
+//! standard error, which systemd puts in the journal.
 
 mod fields;
 mod json;
@@ -82,7 +84,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Takes other options and opens the file anew, also when the options are the same. On an error the old ones stay.
+    /// Takes other options and opens the file anew, also when the options are the same. On an error the old
+    /// ones stay.
     pub fn reload(&self, options: Options) -> Result<(), Error> {
         let output = Output::open(&options)?;
         let levels = options.levels.clone();

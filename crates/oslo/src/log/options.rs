@@ -9,6 +9,9 @@ use super::levels::{DEFAULT_LOG_LEVELS, levels};
 use super::pattern::Pattern;
 use crate::config::{Config, Error, Group, Kind, Opt, Problem};
 
+/// What `log_rotation_type` may be. The process itself rotates nothing.
+const ROTATIONS: &[&str] = &["interval", "size", "none"];
+
 /// oslo.log's options in `[DEFAULT]` (`oslo_log/_options.py`).
 pub const OPTIONS: &[Opt] = &[
     Opt::bool("debug").default("false").mutable(),
@@ -20,10 +23,10 @@ pub const OPTIONS: &[Opt] = &[
     Opt::bool("use_journal").default("false"),
     Opt::bool("use_json").default("false"),
     Opt::bool("use_stderr").default("false"),
-    Opt::new("log_rotation_type", Kind::Choice { allowed: &["interval", "size", "none"], ignore_case: true }).default("none"),
+    Opt::new("log_rotation_type", Kind::Choice { allowed: ROTATIONS, ignore_case: true }).default("none"),
     Opt::string("logging_context_format_string").default(
-        "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s [%(global_request_id)s %(request_id)s %(user_identity)s] \
-         %(instance)s%(message)s",
+        "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s \
+         [%(global_request_id)s %(request_id)s %(user_identity)s] %(instance)s%(message)s",
     ),
     Opt::string("logging_default_format_string")
         .default("%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s [-] %(instance)s%(message)s"),
@@ -54,7 +57,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// From `[DEFAULT]` of a configuration whose schema has [`OPTIONS`]. `program` names the file when only `log_dir` is set.
+    /// From `[DEFAULT]` of a configuration whose schema has [`OPTIONS`]. `program` names the file when only
+    /// `log_dir` is set.
     pub fn from_config(config: &Config, program: &str) -> Result<Self, Error> {
         let group = config.top();
         let file = match (group.path("log_dir"), group.path("log_file")) {

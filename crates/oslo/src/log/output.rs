@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::{Error, Options};
 
-/// How often we look whether the file was moved away (logrotate without a signal; Python's `WatchedFileHandler` looks at every line).
+/// How often we look whether the file was moved away (logrotate without a signal; Python's
+/// `WatchedFileHandler` looks at every line).
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Output {
@@ -55,7 +56,8 @@ impl LogFile {
         let _ = self.file.write_all(line.as_bytes());
     }
 
-    /// Opens the path anew when it is not this file any more. What cannot be opened leaves the old file in use.
+    /// Opens the path anew when it is not this file any more. What cannot be opened leaves the old file in
+    /// use.
     fn follow(&mut self) {
         let same = |ours: &std::fs::Metadata, now: &std::fs::Metadata| {
             (ours.dev(), ours.ino()) == (now.dev(), now.ino())

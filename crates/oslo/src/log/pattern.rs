@@ -1,4 +1,5 @@
-//! Python's `%`-formats with names, as in `logging_context_format_string`: `%(name)s`, `%(msecs)03d`, `%(levelname)-8s`, `%%`.
+//! Python's `%`-formats with names, as in `logging_context_format_string`: `%(name)s`, `%(msecs)03d`,
+//! `%(levelname)-8s`, `%%`.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! One event with all that a line may say of it: what Python's `LogRecord` and oslo.log's context make available.
+//! One event with all that a line may say of it: what Python's `LogRecord` and oslo.log's context make
+//! available.
 
 use time::OffsetDateTime;
 use tracing::{Level, Metadata};

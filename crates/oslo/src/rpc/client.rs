@@ -43,8 +43,8 @@ pub enum CallError {
     /// The other side answered with a failure.
     #[error("remote failure {0}")]
     Remote(Failure),
-    /// The broker did not take the request in time, or had no queue for it, or the transport is shut down. Most likely it was
-    /// not done.
+    /// The broker did not take the request in time, or had no queue for it, or the transport is shut down.
+    /// Most likely it was not done.
     #[error("{0}")]
     Unreachable(String),
     /// The target cannot be addressed: a name is too long, or a call was made to all servers at once.
@@ -108,9 +108,10 @@ impl Client {
         self.transport.options().response_timeout
     }
 
-    /// Calls a method and waits for its result. Until the broker confirms the request it is published again after a lost
-    /// connection, with the same `_unique_id`. One worker of a server drops a second copy by it; another one does not know
-    /// it: a request may be done twice, and a caller to whom that matters looks what was done.
+    /// Calls a method and waits for its result. Until the broker confirms the request it is published again
+    /// after a lost connection, with the same `_unique_id`. One worker of a server drops a second copy by it;
+    /// another one does not know it: a request may be done twice, and a caller to whom that matters looks
+    /// what was done.
     pub async fn call(
         &self,
         context: &RequestContext,
@@ -177,7 +178,8 @@ impl Client {
         }
     }
 
-    /// Sends a request that is not answered. Returns when the broker has it; tries until then, no longer than `timeout`.
+    /// Sends a request that is not answered. Returns when the broker has it; tries until then, no longer than
+    /// `timeout`.
     pub async fn cast(
         &self,
         context: &RequestContext,

@@ -21,9 +21,9 @@ use super::{RabbitOptions, TransportUrl, tls};
 /// How long a broker may take from the first TCP packet to the end of the AMQP handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The largest frame that we propose, in bytes. lapin keeps two buffers of 32 frames for each connection, all of it
-/// resident from the start: with the broker's own 128 KiB these are 8 MiB. A longer message travels in several
-/// frames.
+/// The largest frame that we propose, in bytes. lapin keeps two buffers of 32 frames for each connection, all
+/// of it resident from the start: with the broker's own 128 KiB these are 8 MiB. A longer message travels in
+/// several frames.
 const FRAME_SIZE: u32 = 16 << 10;
 
 /// How often a connection is looked at in case its loss was not announced.
@@ -144,8 +144,8 @@ async fn handshake(
     connecting.await.map_err(|error| error.to_string())
 }
 
-/// lapin's I/O thread logs whole messages (returned ones at WARN, frames at TRACE). What a message holds must not
-/// reach a log, so that thread has none; everything worth telling is logged from here.
+/// lapin's I/O thread logs whole messages (returned ones at WARN, frames at TRACE). What a message holds must
+/// not reach a log, so that thread has none; everything worth telling is logged from here.
 fn hush_this_thread() {
     if std::thread::current().name() == Some("lapin-io-loop") {
         std::mem::forget(tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()));
@@ -163,9 +163,12 @@ impl Wire {
                     // A refusal that closed a channel is told here too; the connection goes on then.
                     Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
                     Some(Event::ConnectionBlocked(reason)) => {
-                        warn!(%reason, "the broker is short of resources and takes no messages for now");
+                        warn!(
+                            %reason,
+                            "the broker is short of resources and blocks publishing; messages wait"
+                        );
                     }
-                    Some(Event::ConnectionUnblocked) => info!("the broker takes messages again"),
+                    Some(Event::ConnectionUnblocked) => info!("the broker accepts messages again"),
                     Some(_) => {}
                     None => return "the connection ended".to_owned(),
                 },

@@ -1,4 +1,5 @@
-//! Consuming a queue for as long as wanted: declared, consumed, and both again whenever the broker took it away.
+//! Consuming a queue for as long as wanted: declared, consumed, and both again whenever the broker took it
+//! away.
 
 use std::time::Duration;
 
@@ -37,14 +38,15 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Tells the broker that the message is ours now. When the connection is lost meanwhile, the broker delivers it again.
+    /// Tells the broker that the message is ours now. When the connection is lost meanwhile, the broker
+    /// delivers it again.
     pub(super) async fn acknowledge(&self) {
         let acknowledged = tokio::select! {
             result = self.delivery.ack(BasicAckOptions::default()) => result.is_ok_and(|sent| sent),
             () = self.lost.cancelled() => false,
         };
         if !acknowledged {
-            debug!("a message was not acknowledged; the broker delivers it again");
+            debug!("message not acknowledged; the broker will deliver it again");
         }
     }
 
@@ -103,7 +105,12 @@ impl Subscription {
                     }
                 }
                 Err(error) => {
-                    warn!(queue = %self.queue.name, %error, "cannot consume the queue; do the durable and quorum options match the control plane's?");
+                    warn!(
+                        queue = %self.queue.name,
+                        %error,
+                        "cannot consume the queue; check that the durable and quorum options match the \
+                         control plane's; retrying"
+                    );
                 }
             }
             tokio::select! {
@@ -160,18 +167,19 @@ impl Subscription {
                     room.send(taken);
                 }
                 Some(Err(error)) => {
-                    warn!(queue = %self.queue.name, %error, "the consumer failed");
+                    warn!(queue = %self.queue.name, %error, "consumer failed; consuming again");
                     return Ending::Lost;
                 }
                 None => {
-                    warn!(queue = %self.queue.name, "the broker cancelled the consumer");
+                    warn!(queue = %self.queue.name, "the broker cancelled the consumer; consuming again");
                     return Ending::Lost;
                 }
             }
         }
     }
 
-    /// Stops in order: no new deliveries, the prefetched ones back, the taken ones acknowledged, an own queue deleted.
+    /// Stops in order: no new deliveries, the prefetched ones back, the taken ones acknowledged, an own queue
+    /// deleted.
     async fn leave(&self, session: &Session, channel: &Channel, mut consumer: Consumer, until: &Until) {
         let give_back = async {
             let _ = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await;

@@ -1,4 +1,5 @@
-//! The envelope of a message body: a JSON object that holds the message as JSON *text*, or the bare message of older senders.
+//! The envelope of a message body: a JSON object that holds the message as JSON *text*, or the bare message
+//! of older senders.
 
 use std::io::Read;
 
@@ -7,7 +8,8 @@ use serde_json::{Map, Value, json};
 const VERSION: &str = "oslo.version";
 const MESSAGE: &str = "oslo.message";
 
-/// The largest body a compressed message may unfold to, in bytes: far above any request, far below what would hurt.
+/// The largest body a compressed message may unfold to, in bytes: far above any request, far below what would
+/// hurt.
 const UNFOLDED_LIMIT: u64 = 64 << 20;
 
 /// A body that is no message. Says why, never what stood there.
@@ -19,9 +21,11 @@ pub enum EnvelopeError {
     /// An envelope of another major version than 2.
     #[error("the envelope has version {0:?}; 2.x is understood")]
     Version(String),
-    /// Compressed in a way that is not understood (`kombu/compression.py` knows bzip2, lzma, brotli and zstd too).
+    /// Compressed in a way that is not understood (`kombu/compression.py` knows bzip2, lzma, brotli and zstd
+    /// too).
     #[error(
-        "the body is compressed as {0:?}, and only gzip is understood: set [oslo_messaging_rabbit] kombu_compression of its sender to gzip, or unset it"
+        "the body is compressed as {0:?}, and only gzip is understood: set [oslo_messaging_rabbit] \
+         kombu_compression of its sender to gzip, or unset it"
     )]
     Compression(String),
     /// Not the compressed body that it is said to be, or one far too large.

@@ -1,7 +1,8 @@
 //! A remote failure: an exception by class, module and message, as it travels in a reply.
 //!
-//! A Nova caller rebuilds the exception only when its module is `nova.exception` or `builtins`; anything else becomes a
-//! `RemoteError`, which nova-api answers with HTTP 500 (oslo.messaging `serialize_remote_exception`).
+//! A Nova caller rebuilds the exception only when its module is `nova.exception` or `builtins`; anything else
+//! becomes a `RemoteError`, which nova-api answers with HTTP 500 (oslo.messaging
+//! `serialize_remote_exception`).
 
 use std::ops::Deref;
 
@@ -10,7 +11,8 @@ use serde_json::{Map, Value, json};
 /// What stands at the end of a class that was raised again across two hops.
 const RELAYED: &str = "_Remote";
 
-/// A failure to send as a reply, or one that came as a reply. Its parts are fields, as if it had no box: `failure.class`.
+/// A failure to send as a reply, or one that came as a reply. Its parts are fields, as if it had no box:
+/// `failure.class`.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{}: {}", .0.class, .0.message)]
 pub struct Failure(Box<Parts>);
@@ -52,7 +54,8 @@ impl Failure {
         Self::from(Parts { class, module, message, tb: Vec::new(), args, kwargs: Map::new() })
     }
 
-    /// An exception of `nova.exception`. `kwargs` are the keys of its message's format; its `code` belongs there too.
+    /// An exception of `nova.exception`. `kwargs` are the keys of its message's format; its `code` belongs
+    /// there too.
     pub fn nova(class: &str, message: impl Into<String>, kwargs: Map<String, Value>) -> Self {
         let message = message.into();
         let args = vec![json!(message)];
@@ -68,7 +71,8 @@ impl Failure {
         Self::new(class, "builtins", message, args)
     }
 
-    /// What stock Nova raises where a driver cannot do something: `NotImplementedError()`; nova-api answers 501.
+    /// What stock Nova raises where a driver cannot do something: `NotImplementedError()`; nova-api answers
+    /// 501.
     pub fn not_implemented() -> Self {
         Self::new("NotImplementedError", "builtins", String::new(), Vec::new())
     }
@@ -101,7 +105,8 @@ impl Failure {
         .to_string()
     }
 
-    /// Reads a reply's `failure`: a JSON text, or the object itself. What cannot be read is a failure all the same.
+    /// Reads a reply's `failure`: a JSON text, or the object itself. What cannot be read is a failure all the
+    /// same.
     pub fn from_wire(wire: &Value) -> Self {
         let parsed = match wire {
             Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),

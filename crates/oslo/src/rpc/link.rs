@@ -1,7 +1,8 @@
-//! A link: one connection to the cluster, kept up. It picks a broker, connects, notices the loss, and begins again.
+//! A link: one connection to the cluster, kept up. It picks a broker, connects, notices the loss, and begins
+//! again.
 //!
-//! A transport has two links, one to publish and one to consume: a broker short of memory stops reading from connections that
-//! publish, and answers and acknowledgements must get through all the same.
+//! A transport has two links, one to publish and one to consume: a broker short of memory stops reading from
+//! connections that publish, and answers and acknowledgements must get through all the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,9 +112,20 @@ impl Link {
                         metrics::counter!("bessemer_amqp_reconnects_total").increment(1);
                     }
                     connected_before = true;
-                    info!(link = self.name, broker = %host.name, port = host.port, "connected to the message broker");
+                    info!(
+                        link = self.name,
+                        broker = %host.name,
+                        port = host.port,
+                        "connected to the message broker"
+                    );
                     if let Some(reason) = self.hold(wire, shutdown).await {
-                        warn!(link = self.name, broker = %host.name, port = host.port, %reason, "lost the message broker");
+                        warn!(
+                            link = self.name,
+                            broker = %host.name,
+                            port = host.port,
+                            %reason,
+                            "connection to the message broker lost; reconnecting"
+                        );
                     } else {
                         break;
                     }
@@ -124,7 +136,13 @@ impl Link {
                 }
                 Err(reason) => {
                     failed += 1;
-                    warn!(link = self.name, broker = %host.name, port = host.port, %reason, "cannot connect to the message broker");
+                    warn!(
+                        link = self.name,
+                        broker = %host.name,
+                        port = host.port,
+                        %reason,
+                        "cannot connect to the message broker; retrying"
+                    );
                     self.state
                         .send_replace(State::Down(format!("{}:{}: {reason}", host.name, host.port).into()));
                     // The whole cluster is tried before there is a pause.

@@ -1,10 +1,10 @@
 //! RPC over RabbitMQ as oslo.messaging speaks it, so that a stock Nova does not notice the difference.
 //!
-//! * [`Transport`] keeps two connections up, one to publish and one to consume. [`Client`] calls and casts; [`Server`] hands requests to
-//!   an [`Endpoint`].
-//! * A broker that restarts, or is away for minutes, costs nothing that was promised: a call that the broker has not confirmed is
-//!   published again, a cast too; replies wait for the broker; a request is acknowledged only after the endpoint made it durable
-//!   ([`Endpoint::admit`]), and a second copy of it is dropped.
+//! * [`Transport`] keeps two connections up, one to publish and one to consume. [`Client`] calls and casts;
+//!   [`Server`] hands requests to an [`Endpoint`].
+//! * A broker that restarts, or is away for minutes, costs nothing that was promised: a call that the broker
+//!   has not confirmed is published again, a cast too; replies wait for the broker; a request is acknowledged
+//!   only after the endpoint made it durable ([`Endpoint::admit`]), and a second copy of it is dropped.
 //! * What a message holds reaches no log: methods, ids and sizes do.
 
 mod client;

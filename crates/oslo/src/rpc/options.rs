@@ -36,8 +36,8 @@ pub enum TlsVersion {
     V1_3,
 }
 
-/// How to reach RabbitMQ and how queues are declared there. Durability and queue types must be those of the control plane:
-/// both sides declare the same exchange and queues.
+/// How to reach RabbitMQ and how queues are declared there. Durability and queue types must be those of the
+/// control plane: both sides declare the same exchange and queues.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools)] // oslo.messaging's own options
 pub struct RabbitOptions {
@@ -176,8 +176,8 @@ impl RabbitOptions {
         "rabbit_durable_queues",
     ];
 
-    /// Options of oslo.messaging that steer its own implementation: accepted, without effect here. Of `kombu_compression`
-    /// it is checked that we can read what it makes.
+    /// Options of oslo.messaging that steer its own implementation: accepted, without effect here. Of
+    /// `kombu_compression` it is checked that we can read what it makes.
     pub const IGNORED: [&'static str; 10] = [
         "rpc_conn_pool_size",
         "conn_pool_min_size",
@@ -250,7 +250,7 @@ impl RabbitOptions {
     }
 
     /// Applies what the URL's query overrides, and refuses combinations that the broker would.
-    pub(super) fn for_url(mut self, url: &TransportUrl) -> Result<Self, Error> {
+    pub fn for_url(mut self, url: &TransportUrl) -> Result<Self, Error> {
         for (option, text) in &url.query {
             self.set(option, text)?;
         }
@@ -307,7 +307,8 @@ impl Text<'_> {
         }
     }
 
-    /// What we send is not compressed; what the others compress as this must be readable. `gzip` and `zlib` are one to kombu.
+    /// What we send is not compressed; what the others compress as this must be readable. `gzip` and `zlib`
+    /// are one to kombu.
     fn readable_compression(&self) -> Result<(), Error> {
         match self.text {
             "" | "gzip" | "zlib" | "application/x-gzip" => Ok(()),

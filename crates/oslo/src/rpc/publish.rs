@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use super::link::{Link, NoSession, Session};
 use super::topology::{self, Exchange, Queue};
 
-/// Messages on the way to the broker at once. A confirmation takes the broker a millisecond, or tens of them where it writes to
-/// several disks first.
+/// Messages on the way to the broker at once. A confirmation takes the broker a millisecond, or tens of them
+/// where it writes to several disks first.
 const CHANNELS: usize = 64;
 
 /// Pause between attempts to publish the same message.
@@ -25,8 +25,8 @@ pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// Where a message goes.
 #[derive(Clone, Debug)]
 pub(super) enum Route {
-    /// Through the topic exchange into the queue of this name. When there is none, its server may be on its way back from the
-    /// same outage: the message is published again until there is.
+    /// Through the topic exchange into the queue of this name. When there is none, its server may be on its
+    /// way back from the same outage: the message is published again until there is.
     Topic(Exchange, ShortString),
     /// To everybody who listens; nobody is fine.
     Fanout(Exchange),
@@ -65,9 +65,9 @@ pub(super) enum Confirmed {
 
 /// The publishing side of one connection.
 pub(super) struct Publishers {
-    /// Channels that carry nothing now. lapin numbers a message and writes it in two steps, and gives a returned message to
-    /// whichever confirmation comes next: a channel carries one message at a time, and is not used again when that one was
-    /// given up before its confirmation.
+    /// Channels that carry nothing now. lapin numbers a message and writes it in two steps, and gives a
+    /// returned message to whichever confirmation comes next: a channel carries one message at a time, and is
+    /// not used again when that one was given up before its confirmation.
     idle: Mutex<Vec<Channel>>,
     free: Semaphore,
     /// Names of the exchanges and queues that are known to be there.
@@ -80,9 +80,10 @@ impl Default for Publishers {
     }
 }
 
-/// Publishes until the message is in its queue, over as many connections as it takes, until the deadline.
-/// A message may arrive twice when a confirmation was lost. A receiver drops the second by its `_unique_id`, but only if it
-/// got the first too: of several workers at one queue each knows its own messages (`_drivers/amqpdriver.py`).
+/// Publishes until the message is in its queue, over as many connections as it takes, until the deadline. A
+/// message may arrive twice when a confirmation was lost. A receiver drops the second by its `_unique_id`,
+/// but only if it got the first too: of several workers at one queue each knows its own messages
+/// (`_drivers/amqpdriver.py`).
 pub(super) async fn publish(
     link: &Link,
     message: &Outgoing,
@@ -106,7 +107,7 @@ pub(super) async fn publish(
             Ok(Err(error)) => problem = error,
             Err(_) => return Err(Unconfirmed::Failed(problem)),
         }
-        debug!(%problem, size = message.body.len(), "publishing again");
+        debug!(%problem, size = message.body.len(), "message not confirmed; publishing it again");
         if deadline.is_some_and(|deadline| Instant::now() + RETRY >= deadline) {
             return Err(Unconfirmed::Failed(problem));
         }
@@ -160,7 +161,9 @@ impl Session {
     ) -> Result<Confirmed, String> {
         tokio::select! {
             result = work => result,
-            () = self.lost.cancelled() => Err("the connection was lost before the broker confirmed".to_owned()),
+            () = self.lost.cancelled() => {
+                Err("the connection was lost before the broker confirmed".to_owned())
+            }
         }
     }
 
@@ -179,7 +182,12 @@ impl Session {
             Route::Queue(queue) => topology::declare_queue(&self.wire.connection, queue).await,
         };
         if let Err(error) = declared {
-            warn!(%name, %error, "the broker refuses the declaration; do the durable and quorum options match the control plane's?");
+            warn!(
+                %name,
+                %error,
+                "the broker refuses the declaration; check that the durable and quorum options match the \
+                 control plane's"
+            );
             return Err(error.to_string());
         }
         lock(&self.publishers.declared).insert(name.to_string());

@@ -13,7 +13,8 @@ use super::request::{ReplyTo, fresh_id};
 use super::transport::Inner;
 use super::{Failure, envelope, topology};
 
-/// How long a reply queue counts as missing once a reply gave up on it, and how many are remembered (oslo.messaging's numbers).
+/// How long a reply queue counts as missing once a reply gave up on it, and how many are remembered
+/// (oslo.messaging's numbers).
 const REMEMBERED: Duration = Duration::from_mins(1);
 const REMEMBERED_QUEUES: usize = 200;
 
@@ -70,15 +71,15 @@ pub(super) enum Sent {
     Dropped,
 }
 
-/// Sends a reply: again and again while the broker is away, until `deadline`; and while it is there but the queue is not, every
-/// quarter of a second for `kombu_missing_consumer_retry_timeout`.
+/// Sends a reply: again and again while the broker is away, until `deadline`; and while it is there but the
+/// queue is not, every quarter of a second for `kombu_missing_consumer_retry_timeout`.
 pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline: Instant) -> Sent {
     let Ok(queue) = topology::name(&to.queue) else {
-        warn!(msg_id = %to.msg_id, "dropped a reply: the name of its queue is too long");
+        warn!(msg_id = %to.msg_id, "reply dropped: the name of its queue is too long");
         return Sent::Dropped;
     };
     if transport.missing.is_known(&to.queue) {
-        info!(queue = %queue, msg_id = %to.msg_id, "dropped a reply: its queue is known to be missing");
+        info!(queue = %queue, msg_id = %to.msg_id, "reply dropped: its queue was missing before");
         return Sent::Dropped;
     }
     let mut missing_since: Option<Instant> = None;
@@ -86,7 +87,7 @@ pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline:
         let session = match transport.sender.session(Some(deadline)).await {
             Ok(session) => session,
             Err(error) => {
-                warn!(queue = %queue, msg_id = %to.msg_id, %error, "dropped a reply");
+                warn!(queue = %queue, msg_id = %to.msg_id, %error, "reply dropped");
                 return Sent::Dropped;
             }
         };
@@ -96,16 +97,16 @@ pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline:
                 let since = *missing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= transport.options.kombu_missing_consumer_retry_timeout {
                     transport.missing.remember(&to.queue);
-                    info!(queue = %queue, msg_id = %to.msg_id, "dropped a reply: its queue does not exist");
+                    info!(queue = %queue, msg_id = %to.msg_id, "reply dropped: its queue does not exist");
                     return Sent::Dropped;
                 }
             }
             Err(error) => {
-                debug!(queue = %queue, msg_id = %to.msg_id, %error, "sending a reply again");
+                debug!(queue = %queue, msg_id = %to.msg_id, %error, "reply not delivered; sending it again");
                 // The caller has to come back to a broker that was away: its time begins anew.
                 missing_since = None;
                 if Instant::now() >= deadline {
-                    warn!(queue = %queue, msg_id = %to.msg_id, %error, "dropped a reply");
+                    warn!(queue = %queue, msg_id = %to.msg_id, %error, "reply dropped");
                     return Sent::Dropped;
                 }
             }

@@ -119,7 +119,8 @@ impl Request {
         })
     }
 
-    /// What the method is called in logs and metrics: the method, or `Class.method` for the conductor's object calls.
+    /// What the method is called in logs and metrics: the method, or `Class.method` for the conductor's
+    /// object calls.
     pub fn label(&self) -> String {
         label(&self.method, &self.args)
     }
@@ -158,7 +159,8 @@ pub(super) fn fresh_id() -> String {
     Uuid::new_v4().simple().to_string()
 }
 
-/// Whether an API served at `served` answers a request made for `requested`: same major version, minor not newer.
+/// Whether an API served at `served` answers a request made for `requested`: same major version, minor not
+/// newer.
 pub fn can_serve(served: &str, requested: &str) -> bool {
     fn parse(version: &str) -> Option<(u32, u32)> {
         let (major, minor) = version.split_once('.')?;

@@ -1,14 +1,17 @@
-//! Which requests were admitted already: a request comes twice when a confirmation or an acknowledgement was lost.
+//! Which requests were admitted already: a request comes twice when a confirmation or an acknowledgement was
+//! lost.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Mutex as AsyncMutex;
 
-/// How many requests are remembered. oslo.messaging remembers 16, too few for a redelivery of all that was prefetched.
+/// How many requests are remembered. oslo.messaging remembers 16, too few for a redelivery of all that was
+/// prefetched.
 const REMEMBERED: usize = 8192;
 
-/// Whether a request was admitted. The lock is held while it is being admitted, so that a second copy waits for the outcome.
+/// Whether a request was admitted. The lock is held while it is being admitted, so that a second copy waits
+/// for the outcome.
 pub(super) type Admission = Arc<AsyncMutex<bool>>;
 
 /// The last requests by their `_unique_id`.

@@ -20,16 +20,17 @@ use super::{Error, Failure, Request, Transport};
 /// What a server serves. One value may serve several topics.
 #[async_trait]
 pub trait Endpoint: Send + Sync + 'static {
-    /// Makes durable what must survive. Runs BEFORE the request is acknowledged: when the process dies in here, the broker
-    /// delivers the request again, to this process started anew. When it dies between this and the acknowledgement, `admit` sees
-    /// the same `unique_id` a second time.
+    /// Makes durable what must survive. Runs BEFORE the request is acknowledged: when the process dies in
+    /// here, the broker delivers the request again, to this process started anew. When it dies between this
+    /// and the acknowledgement, `admit` sees the same `unique_id` a second time.
     ///
     /// A failure ends the request: it is acknowledged, and answered with the failure if it is a call.
     async fn admit(&self, _request: &Request) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Does it. Runs after the acknowledgement, at the same time as other requests; nothing is ordered. The result is the answer.
+    /// Does it. Runs after the acknowledgement, at the same time as other requests; nothing is ordered. The
+    /// result is the answer.
     async fn dispatch(&self, request: Request) -> Result<Value, Failure>;
 }
 
@@ -100,8 +101,8 @@ impl Server {
         }
     }
 
-    /// Serves until the shutdown; then takes no more, and waits for what is under way, no longer than `drain`. The transport must
-    /// run longer than this, else answers are lost.
+    /// Serves until the shutdown; then takes no more, and waits for what is under way, no longer than
+    /// `drain`. The transport must run longer than this, else answers are lost.
     pub async fn run(&self, shutdown: CancellationToken) {
         let options = &self.work.options;
         let until = Until { stop: shutdown.clone(), settled: CancellationToken::new() };
@@ -112,7 +113,7 @@ impl Server {
             self.consume(2, &until, sink),
             self.work_off(taken, &until),
         );
-        info!(topic = %options.topic, "the server stopped");
+        info!(topic = %options.topic, "RPC server stopped");
     }
 
     async fn consume(&self, at: usize, until: &Until, sink: mpsc::Sender<Taken>) {
@@ -145,7 +146,11 @@ impl Server {
         }
         let drained = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(self.work.options.drain, drained).await.is_err() {
-            warn!(topic = %self.work.options.topic, requests = tasks.len(), "requests were still under way at the end of the drain");
+            warn!(
+                topic = %self.work.options.topic,
+                requests = tasks.len(),
+                "requests were still running when the time to finish them was over"
+            );
             tasks.shutdown().await;
         }
         until.settled.cancel();

@@ -1,5 +1,5 @@
-//! TLS to the broker, by oslo.messaging's rules: with a CA file its authorities and no others are trusted; the host name is checked
-//! only when the URL names one host; without a CA file nothing is verified.
+//! TLS to the broker, by oslo.messaging's rules: with a CA file its authorities and no others are trusted;
+//! the host name is checked only when the URL names one host; without a CA file nothing is verified.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use rustls::{
 use super::options::TlsVersion;
 use super::{Error, RabbitOptions};
 
-/// Builds the configuration anew from the files, so that a renewed certificate is used at the next connection.
+/// Builds the configuration anew from the files, so that a renewed certificate is used at the next
+/// connection.
 pub(super) fn client_config(options: &RabbitOptions, hosts: usize) -> Result<ClientConfig, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions: &[&SupportedProtocolVersion] = match options.ssl_version {

@@ -1,7 +1,8 @@
 //! Exchanges and queues: their names, flags and arguments, and how they are declared.
 //!
-//! The control plane declares the same things, so the rules are oslo.messaging's own (`impl_rabbit.py`). A broker refuses a
-//! declaration that differs from what is there; of the differences only `durable` is given way to.
+//! The control plane declares the same things, so the rules are oslo.messaging's own (`impl_rabbit.py`). A
+//! broker refuses a declaration that differs from what is there; of the differences only `durable` is given
+//! way to.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -109,7 +110,8 @@ impl RabbitOptions {
         })
     }
 
-    /// The queue that answers to this process come to. It is left to expire, so that it outlives a lost connection.
+    /// The queue that answers to this process come to. It is left to expire, so that it outlives a lost
+    /// connection.
     pub(super) fn reply_queue(&self, queue: &str) -> Result<Queue, NameTooLong> {
         Ok(Queue {
             name: name(queue)?,
@@ -180,7 +182,7 @@ pub(super) async fn declare_exchange(connection: &Connection, exchange: &Exchang
     };
     match attempt(exchange.durable).await {
         Err(error) if exchange.durable && only_durable_differs(&error) => {
-            warn!(exchange = %exchange.name, "the exchange exists and is not durable; using it as it is");
+            warn!(exchange = %exchange.name, "the exchange exists and is not durable; it is used as it is");
             attempt(false).await
         }
         result => result,
@@ -208,7 +210,7 @@ pub(super) async fn declare_queue(connection: &Connection, queue: &Queue) -> lap
     }
     match attempt(queue.durable).await {
         Err(error) if queue.durable && only_durable_differs(&error) => {
-            warn!(queue = %queue.name, "the queue exists and is not durable; using it as it is");
+            warn!(queue = %queue.name, "the queue exists and is not durable; it is used as it is");
             attempt(false).await
         }
         result => result,

@@ -1,4 +1,5 @@
-//! The transport: the handle that clients, servers and notifiers share, and the service that keeps its connections up.
+//! The transport: the handle that clients, servers and notifiers share, and the service that keeps its
+//! connections up.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,15 +29,16 @@ pub(super) struct Inner {
     pub sender: Link,
     /// The connection that consumes.
     pub listener: Link,
-    /// The name of the queue that answers to our calls come to; the same over every connection, so that an answer sent while
-    /// we were away is found.
+    /// The name of the queue that answers to our calls come to; the same over every connection, so that an
+    /// answer sent while we were away is found.
     pub reply_queue: String,
     pub calls: Calls,
     pub missing: MissingQueues,
 }
 
 impl Transport {
-    /// A transport to the brokers of a URL. The URL's query overrides the options. Fails when an option is no good.
+    /// A transport to the brokers of a URL. The URL's query overrides the options. Fails when an option is no
+    /// good.
     pub fn new(url: TransportUrl, options: RabbitOptions) -> Result<Self, Error> {
         let options = options.for_url(&url)?;
         options.topic_exchange().map_err(|error| Error::option("control_exchange", error.to_string()))?;
@@ -66,7 +68,8 @@ impl Transport {
         self.0.sender.is_up() && self.0.listener.is_up()
     }
 
-    /// Keeps the connections up and receives the answers, until the shutdown. Stop servers first: what is still to be sent then, is lost.
+    /// Keeps the connections up and receives the answers, until the shutdown. Stop servers first: what is
+    /// still to be sent then, is lost.
     pub async fn run(&self, shutdown: CancellationToken) {
         let inner = &self.0;
         // The name is `reply_` and a UUID: it fits.
@@ -96,8 +99,8 @@ impl Transport {
         publish::publish(&self.0.sender, message, deadline).await
     }
 
-    /// Puts a message into a queue that is bound to the topic exchange by its name; the queue is declared, so that the message is
-    /// kept while nobody listens.
+    /// Puts a message into a queue that is bound to the topic exchange by its name; the queue is declared, so
+    /// that the message is kept while nobody listens.
     pub(crate) async fn publish_to_queue(
         &self,
         queue: &str,
@@ -168,7 +171,7 @@ impl Calls {
             envelope::unfold(&delivery.data, compression.as_deref()).and_then(|body| envelope::unwrap(&body));
         match message {
             Ok(message) => self.answer(message),
-            Err(error) => warn!(%error, size = delivery.data.len(), "dropped a malformed reply"),
+            Err(error) => warn!(%error, size = delivery.data.len(), "malformed reply dropped"),
         }
         taken.acknowledge().await;
     }
@@ -181,7 +184,7 @@ impl Calls {
         }
         let Some(waiting) = self.take(&msg_id) else {
             // Its call ended in a timeout, or it is a second copy.
-            debug!(msg_id, "dropped a reply that nobody waits for");
+            debug!(msg_id, "reply dropped: its call has ended");
             return;
         };
         let answer = match message.remove("failure") {

@@ -1,6 +1,7 @@
 //! `transport_url`: brokers, credentials, virtual host, and options in the query.
 //!
-//! `rabbit://[user:pass@]host[:port][,[user:pass@]host[:port]…]/virtual_host?option=value` (oslo.messaging `TransportURL.parse`).
+//! `rabbit://[user:pass@]host[:port][,[user:pass@]host[:port]…]/virtual_host?option=value` (oslo.messaging
+//! `TransportURL.parse`).
 
 use secrecy::SecretString;
 
@@ -90,7 +91,9 @@ fn parse_host(piece: &str) -> Result<Host, Error> {
         "" => DEFAULT_PORT,
         // The text may be half a password with an unescaped `@` or `/` in it: it is not shown.
         port => port.parse().map_err(|_| {
-            Error::Url("a port is no number from 1 to 65535; is a special character of the password not percent-encoded?".to_owned())
+            let reason = "a port is no number from 1 to 65535; is a special character of the password not \
+                          percent-encoded?";
+            Error::Url(reason.to_owned())
         })?,
     };
     Ok(Host {

@@ -36,7 +36,8 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// A caller that gives up after N seconds of silence hears every N/2, if that is a second or more (oslo.messaging).
+    /// A caller that gives up after N seconds of silence hears every N/2, if that is a second or more
+    /// (oslo.messaging).
     fn of(request: &Request) -> Option<Self> {
         let every = request.monitor? / 2;
         let to = request.reply_to.clone()?;
@@ -56,7 +57,7 @@ impl Work {
         let request = match body.map_err(Into::into).and_then(|body| Request::decode(&body)) {
             Ok(request) => request,
             Err(malformed) => {
-                warn!(problem = %malformed.problem, size = delivery.data.len(), "dropped a malformed message");
+                warn!(problem = %malformed.problem, size = delivery.data.len(), "malformed message dropped");
                 count("unknown", "malformed");
                 taken.acknowledge().await;
                 if let Some(to) = &malformed.reply_to {
@@ -67,7 +68,12 @@ impl Work {
                 return;
             }
         };
-        let span = info_span!("rpc", method = %request.method, request_id = %request.context.request_id, unique_id = %request.unique_id);
+        let span = info_span!(
+            "rpc",
+            method = %request.method,
+            request_id = %request.context.request_id,
+            unique_id = %request.unique_id
+        );
         self.serve(&taken, request, arrived + kept).instrument(span).await;
     }
 
@@ -79,7 +85,7 @@ impl Work {
         let admission = self.seen.admission(&request.unique_id);
         let mut admitted = admission.lock().await;
         if *admitted {
-            debug!("dropped a second copy of a request");
+            debug!("duplicate request dropped");
             count(&label, "duplicate");
             return taken.acknowledge().await;
         }
@@ -98,12 +104,12 @@ impl Work {
         match &result {
             Ok(_) => count(&label, "ok"),
             Err(failure) if failure.is("NoSuchMethod") || failure.is("UnsupportedVersion") => {
-                info!(failure = %failure, "refused a request");
+                info!(failure = %failure, "request refused");
                 // Anybody can make up methods: they do not become labels.
                 count("unknown", "refused");
             }
             Err(failure) => {
-                info!(class = %failure.class, call = reply_to.is_some(), "a request failed");
+                info!(class = %failure.class, call = reply_to.is_some(), "request failed");
                 count(&label, "failure");
             }
         }
@@ -161,7 +167,7 @@ impl Work {
 /// A panic in an endpoint is a failed request, and no more than that.
 async fn unwinding<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|_| {
-        error!("a request hit a bug: its handler panicked");
+        error!("bug: the handler of a request panicked");
         Err(Failure::builtin("RuntimeError", "internal error of the compute service; its log says more"))
     })
 }

@@ -1,4 +1,5 @@
-//! What the tests against a real RabbitMQ share: the broker, transports, an endpoint that can be steered, a raw peer, a cable to cut.
+//! What the tests against a real RabbitMQ share: the broker, transports, an endpoint that can be steered, a
+//! raw peer, a cable to cut.
 
 #![allow(dead_code)] // each test file uses its part
 #![allow(clippy::unwrap_used)] // all of this is test
@@ -169,7 +170,8 @@ impl Serving {
     }
 }
 
-/// An endpoint for tests: `echo` gives its arguments back, `fail` fails, `panic` panics, `wait` waits for [`open`](Self::open).
+/// An endpoint for tests: `echo` gives its arguments back, `fail` fails, `panic` panics, `wait` waits for
+/// [`open`](Self::open).
 pub struct Steered {
     pub admitted: AtomicUsize,
     pub dispatched: AtomicUsize,

@@ -1,7 +1,8 @@
 //! Gives an instance its ports.
 //!
-//! Every port that we make carries the instance's id from the first, so that a build that was killed anywhere finds what
-//! it made and goes on from there. A port that is bound already is not touched again: Ironic may have put its host into it.
+//! Every port that we make carries the instance's id from the first, so that a build that was killed anywhere
+//! finds what it made and goes on from there. A port that is bound already is not touched again: Ironic may
+//! have put its host into it.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! What hardly ever changes, asked once in a while: whoever finds it old asks, and all who come meanwhile share the answer.
+//! What hardly ever changes, asked once in a while: whoever finds it old asks, and all who come meanwhile
+//! share the answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -69,8 +69,8 @@ pub fn network_ids(requests: &[NetworkRequest], given: &[Port]) -> Vec<String> {
     ids
 }
 
-/// A slot for each request, in the order of the requests. A network that the user cannot see is an error: stock leaves such
-/// a request out, and the server comes up with fewer ports than were asked for.
+/// A slot for each request, in the order of the requests. A network that the user cannot see is an error:
+/// stock leaves such a request out, and the server comes up with fewer ports than were asked for.
 pub fn slots(requests: &[NetworkRequest], given: &[Port], networks: &[Network]) -> Result<Vec<Slot>> {
     let named = requests.iter().filter_map(|request| Some((request, network_of(request, given)?)));
     named
@@ -100,7 +100,8 @@ fn network_of(request: &NetworkRequest, given: &[Port]) -> Option<String> {
     port.or_else(|| request.network_id.as_ref().map(Uuid::to_string))
 }
 
-/// Whether the instance can have a port that the user brought. One that an earlier try gave it already is fine.
+/// Whether the instance can have a port that the user brought. One that an earlier try gave it already is
+/// fine.
 pub fn check_port(port: &Port, instance: &Instance) -> Result<()> {
     let (id, own) = (&port.id, instance.id.to_string());
     if port.tenant_id != instance.project_id {
@@ -135,8 +136,8 @@ pub fn check_binding(port: &Port) -> Result<()> {
     Ok(())
 }
 
-/// Whether the user may use the network: one that leads outside and is not shared is for administrators (policy
-/// `network:attach_external_network`, as it is by default).
+/// Whether the user may use the network: one that leads outside and is not shared is for administrators
+/// (policy `network:attach_external_network`, as it is by default).
 pub fn check_external(networks: &[Network], is_admin: bool) -> Result<()> {
     match networks.iter().find(|network| network.external && !network.shared) {
         Some(network) if !is_admin => Err(refused(

@@ -8,7 +8,8 @@ pub fn refused(why: Refusal, message: impl Into<String>) -> ports::Error {
     ports::Error::Refused { why, message: message.into() }
 }
 
-/// Any other failure of a call: what Neutron refuses stays refused, what may go away by itself is unavailable.
+/// Any other failure of a call: what Neutron refuses stays refused, what may go away by itself is
+/// unavailable.
 pub fn failed(what: &str, error: &Error) -> ports::Error {
     match error {
         Error::Http { status: 401, .. } => refused(

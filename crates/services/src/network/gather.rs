@@ -1,4 +1,5 @@
-//! Reads what surrounds the ports and builds their VIFs. Everything is asked once, however many ports share it.
+//! Reads what surrounds the ports and builds their VIFs. Everything is asked once, however many ports share
+//! it.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +13,8 @@ use super::failure::failed;
 use super::vif::{self, Physical, Surroundings};
 use super::{MULTI_PROVIDER, Networks};
 
-/// The VIFs of `ports`, in their order. `preserve`: ids of ports that the user brought. `fresh`: ids of ports that were
-/// made a moment ago, which no floating address can lead to yet.
+/// The VIFs of `ports`, in their order. `preserve`: ids of ports that the user brought. `fresh`: ids of ports
+/// that were made a moment ago, which no floating address can lead to yet.
 pub async fn vifs(
     net: &Networks,
     own: &Caller,

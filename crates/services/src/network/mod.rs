@@ -1,15 +1,19 @@
-//! Neutron as a nova-compute with Ironic uses it: ports for the instances, and the network information that users see.
+//! Neutron as a nova-compute with Ironic uses it: ports for the instances, and the network information that
+//! users see.
 //!
-//! Protocol facts: `nova/network/neutron.py` and captured requests of a stock nova-compute. Networks are looked up and ports
-//! are made and deleted with the user's token; ports are changed (binding) and everything else is read with the service's
-//! own credentials. `binding:host_id` is always null: Ironic binds the ports itself.
+//! Protocol facts: `nova/network/neutron.py` and captured requests of a stock nova-compute. Networks are
+//! looked up and ports are made and deleted with the user's token; ports are changed (binding) and everything
+//! else is read with the service's own credentials. `binding:host_id` is always null: Ironic binds the ports
+//! itself.
 //!
-//! What is chosen, matched and built is decided by pure functions ([`choice`], [`slots`], [`groups`], [`vif`]); [`allocate`],
-//! [`release`] and [`gather`] do what they say.
+//! What is chosen, matched and built is decided by pure functions ([`choice`], [`slots`], [`groups`],
+//! [`vif`]); [`allocate`], [`release`] and [`gather`] do what they say.
 
 mod allocate;
 mod cached;
 mod choice;
+#[cfg(test)]
+mod conformance;
 mod failure;
 mod gather;
 mod groups;
@@ -54,8 +58,8 @@ const SHARED_GROUPS: &str = "security-groups-shared-filtering";
 /// What of the configuration matters here.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `[neutron] extension_sync_interval`: how long to believe what Neutron said of its extensions, and of how a network
-    /// is built.
+    /// `[neutron] extension_sync_interval`: how long to believe what Neutron said of its extensions, and of
+    /// how a network is built.
     pub extension_sync: Duration,
     /// `[neutron] ovs_bridge`.
     pub ovs_bridge: String,
@@ -82,8 +86,8 @@ struct Inner {
 }
 
 impl Networks {
-    /// Neutron through this client, which sends the service's own credentials where a call brings no user's. What is known of
-    /// the instances' ports is written into `ledger`.
+    /// Neutron through this client, which sends the service's own credentials where a call brings no user's.
+    /// What is known of the instances' ports is written into `ledger`.
     pub fn new(client: Client, ledger: Arc<dyn PortLedger>, options: Options) -> Self {
         let life = options.extension_sync;
         Self(Arc::new(Inner {

@@ -25,8 +25,8 @@ const OURS: [&str; 9] = [
     "device_mac_address",
 ];
 
-/// Takes all ports from the instance; those in `keep` survive. A port that is no longer the instance's is left alone: it
-/// may be another server's by now. All are tried before the first failure is answered.
+/// Takes all ports from the instance; those in `keep` survive. A port that is no longer the instance's is
+/// left alone: it may be another server's by now. All are tried before the first failure is answered.
 pub async fn release(
     net: &Networks,
     context: &RequestContext,
@@ -53,7 +53,8 @@ pub async fn release(
     }
 }
 
-/// Deletes a port as the user, or where the user's token ended meanwhile as ourselves. One that is gone is fine.
+/// Deletes a port as the user, or where the user's token ended meanwhile as ourselves. One that is gone is
+/// fine.
 pub async fn delete(net: &Networks, own: &Caller, user: &Caller, port: &str) -> Result<()> {
     let deleted = match net.client().delete_port(user, port).await {
         Err(error) if refuses_user(&error) => net.client().delete_port(own, port).await,
@@ -62,8 +63,8 @@ pub async fn delete(net: &Networks, own: &Caller, user: &Caller, port: &str) -> 
     deleted.map(drop).map_err(|error| failed(&format!("port {port} cannot be deleted"), &error))
 }
 
-/// Gives a port back to the user. Only what may go away by itself is an error: what Neutron refuses would be refused for
-/// ever, and the server must go.
+/// Gives a port back to the user. Only what may go away by itself is an error: what Neutron refuses would be
+/// refused for ever, and the server must go.
 async fn unbind(net: &Networks, own: &Caller, user: &Caller, port: &Port) -> Result<()> {
     let dns = net.has_extension(own, DNS_INTEGRATION).await?;
     let domain = if dns {

@@ -1,4 +1,5 @@
-//! Which of the ports that an instance already has fill which slots: what an earlier try of the same build left. Pure.
+//! Which of the ports that an instance already has fill which slots: what an earlier try of the same build
+//! left. Pure.
 
 use openstack::neutron::Port;
 
@@ -13,8 +14,8 @@ pub struct Filled {
     pub spare: Vec<Port>,
 }
 
-/// Fills the slots: those that the user brought ports for by id, then those that want an address with the port that has
-/// it, then the rest by network, in the order in which Neutron lists them.
+/// Fills the slots: those that the user brought ports for by id, then those that want an address with the
+/// port that has it, then the rest by network, in the order in which Neutron lists them.
 pub fn fill(slots: &[Slot], existing: Vec<Port>) -> Filled {
     let mut existing: Vec<Option<Port>> = existing.into_iter().map(Some).collect();
     let mut take = |fits: &dyn Fn(&Port) -> bool| {

@@ -1,5 +1,6 @@
 //! A small Neutron over HTTP, and a ledger that keeps the entries of ports.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -7,6 +8,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use compute::request::{NetworkRequests, Origin};
+use driver::NodeId;
 use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -88,6 +91,40 @@ pub async fn lab() -> Lab {
     let ledger = Arc::new(Rows::default());
     let networks = Networks::new(Client::new(adapter), ledger.clone(), Options::default());
     Lab { networks, state, ledger }
+}
+
+/// A build of a user.
+pub fn build(networks: NetworkRequests) -> BuildRequest {
+    let mut context = RequestContext::admin();
+    context.is_admin = false;
+    context.auth_token = Some("user".into());
+    BuildRequest {
+        context,
+        instance: testing::instance(),
+        node: NodeId(Uuid::from_u128(1)),
+        image_traits: Vec::new(),
+        image_id: None,
+        admin_password: None,
+        injected_files: Vec::new(),
+        networks,
+        security_groups: vec!["default".into()],
+        block_devices: Vec::new(),
+        provider_mapping: BTreeMap::new(),
+        server_group: None,
+        may_reschedule: true,
+        origin: Origin(Value::Null),
+    }
+}
+
+/// A port that the user made beforehand.
+pub fn given(lab: &Lab) -> String {
+    let id = Uuid::from_u128(77).to_string();
+    let project = testing::instance().project_id;
+    lab.neutron().ports.push(json!({"id": id, "network_id": NET, "tenant_id": project, "device_id": "",
+        "device_owner": "", "mac_address": "fa:16:3e:00:00:77", "status": "DOWN", "admin_state_up": true,
+        "fixed_ips": [{"subnet_id": SUBNET, "ip_address": "10.88.0.77"}], "binding:vif_type": "unbound",
+        "binding:vnic_type": "normal", "binding:profile": {"mine": 1}}));
+    id
 }
 
 fn refuse(status: u16, kind: &str) -> Response {

@@ -1,37 +1,11 @@
 //! The port against a Neutron and a ledger in process: builds, failures, crashes in between, and releases.
 
-use std::collections::BTreeMap;
-
 use compute::ports::{Networks as _, Refusal};
-use compute::request::{NetworkRequest, NetworkRequests, Origin};
-use driver::NodeId;
+use compute::request::{NetworkRequest, NetworkRequests};
 use serde_json::{Value, json};
 
-use super::testing::{Lab, NET, SUBNET, lab};
+use super::testing::{Lab, NET, SUBNET, build, given, lab};
 use super::*;
-use crate::testing;
-
-fn build(networks: NetworkRequests) -> BuildRequest {
-    let mut context = RequestContext::admin();
-    context.is_admin = false;
-    context.auth_token = Some("user".into());
-    BuildRequest {
-        context,
-        instance: testing::instance(),
-        node: NodeId(Uuid::from_u128(1)),
-        image_traits: Vec::new(),
-        image_id: None,
-        admin_password: None,
-        injected_files: Vec::new(),
-        networks,
-        security_groups: vec!["default".into()],
-        block_devices: Vec::new(),
-        provider_mapping: BTreeMap::new(),
-        server_group: None,
-        may_reschedule: true,
-        origin: Origin(Value::Null),
-    }
-}
 
 fn these(requests: Vec<NetworkRequest>) -> BuildRequest {
     build(NetworkRequests::These(requests))
@@ -43,17 +17,6 @@ fn on_net() -> NetworkRequest {
 
 fn with_port(port: &str) -> NetworkRequest {
     NetworkRequest { port_id: Some(port.parse().unwrap()), ..NetworkRequest::default() }
-}
-
-/// A port that the user made beforehand.
-fn given(lab: &Lab) -> String {
-    let id = Uuid::from_u128(77).to_string();
-    let project = testing::instance().project_id;
-    lab.neutron().ports.push(json!({"id": id, "network_id": NET, "tenant_id": project, "device_id": "",
-        "device_owner": "", "mac_address": "fa:16:3e:00:00:77", "status": "DOWN", "admin_state_up": true,
-        "fixed_ips": [{"subnet_id": SUBNET, "ip_address": "10.88.0.77"}], "binding:vif_type": "unbound",
-        "binding:vnic_type": "normal", "binding:profile": {"mine": 1}}));
-    id
 }
 
 async fn allocate(lab: &Lab, request: &BuildRequest) -> ports::Result<NetworkInfo> {

@@ -1,4 +1,5 @@
-//! One VIF of the network information, as Nova builds it from Neutron's documents (`neutron.py` `_build_vif_model`). Pure.
+//! One VIF of the network information, as Nova builds it from Neutron's documents (`neutron.py`
+//! `_build_vif_model`). Pure.
 
 use compute::ports::{Refusal, Result};
 use configdrive::network::{FixedIp, Ip, Network, Route, Subnet, Vif};
@@ -151,8 +152,9 @@ fn route(route: &neutron::HostRoute) -> Route {
     }
 }
 
-/// The bridge that the port is on, and whether it is one of Open vSwitch. Ironic's ports have neither; others can reach
-/// the cache while a port is bound elsewhere. Releases up to 2026.1 knew `bridge`; later ones refuse the port.
+/// The bridge that the port is on, and whether it is one of Open vSwitch. Ironic's ports have neither; others
+/// can reach the cache while a port is bound elsewhere. Releases up to 2026.1 knew `bridge`; later ones
+/// refuse the port.
 fn bridge(port: &Port, ovs_bridge: &str) -> (Option<String>, bool) {
     let flag = |name: &str| port.vif_details.get(name).and_then(Value::as_bool).unwrap_or_default();
     let named = |default: String| {

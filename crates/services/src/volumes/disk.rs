@@ -8,8 +8,8 @@ use openstack::cinder::{Attachment, NewVolume};
 use openstack::ironic::NewVolumeTarget;
 use serde_json::{Map, Value, json};
 
-/// The place of a disk's kind in the order in which Nova attaches them: existing volumes, then those made of snapshots, of
-/// images, of nothing.
+/// The place of a disk's kind in the order in which Nova attaches them: existing volumes, then those made of
+/// snapshots, of images, of nothing.
 pub fn rank(device: &BlockDevice) -> usize {
     ["volume", "snapshot", "image", "blank"].iter().position(|source| device.source == *source).unwrap_or(4)
 }
@@ -28,7 +28,8 @@ pub fn new_volume(device: &BlockDevice, instance: &Instance, zone: Option<&str>)
     }
 }
 
-/// The dictionary by which Cinder's drivers know a machine (`nova/virt/ironic/driver.py` `get_volume_connector`, os-brick's names).
+/// The dictionary by which Cinder's drivers know a machine (`nova/virt/ironic/driver.py`
+/// `get_volume_connector`, os-brick's names).
 pub fn connector(machine: &Connector) -> Map<String, Value> {
     let mut names = Map::new();
     let mut put = |name: &str, value: Value| drop(names.insert(name.to_owned(), value));
@@ -80,8 +81,8 @@ pub fn connection(attachment: Attachment, volume: &str) -> Option<Connection> {
     Some(Connection { protocol, data, document })
 }
 
-/// Gives each volume that is in no boot order a place of its own behind the root: Ironic wants an integer that is unique on the
-/// node, where Nova has null or -1 for as many as the user likes.
+/// Gives each volume that is in no boot order a place of its own behind the root: Ironic wants an integer
+/// that is unique on the node, where Nova has null or -1 for as many as the user likes.
 pub fn number(targets: &mut [NewVolumeTarget]) {
     let is_placed = |target: &NewVolumeTarget| target.boot_index.filter(|index| *index >= 0);
     let taken: BTreeSet<i64> = targets.iter().filter_map(is_placed).collect();

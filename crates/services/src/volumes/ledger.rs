@@ -6,14 +6,16 @@ use compute::ports::Result;
 use oslo::context::RequestContext;
 use serde_json::Value;
 
-/// What has become known of a disk; `None` is left as it is. It is never printed: the connection holds secrets.
+/// What has become known of a disk; `None` is left as it is. It is never printed: the connection holds
+/// secrets.
 #[derive(Clone, Default, PartialEq)]
 pub struct DiskChange {
     /// Cinder's id.
     pub volume_id: Option<String>,
     /// Cinder's id.
     pub attachment_id: Option<String>,
-    /// How to reach the volume, as stock writes it down (`nova/volume/cinder.py` `_translate_attachment_ref`).
+    /// How to reach the volume, as stock writes it down (`nova/volume/cinder.py`
+    /// `_translate_attachment_ref`).
     pub connection: Option<Value>,
     /// GiB.
     pub volume_size: Option<u64>,
@@ -25,8 +27,8 @@ pub trait DiskLedger: Send + Sync {
     /// The disks of an instance, as they are recorded now.
     async fn disks(&self, context: &RequestContext, instance: &Instance) -> Result<Vec<BlockDevice>>;
 
-    /// Writes the change into the disk's record. `device` has it in any case, when the record could not be written too:
-    /// it is true, and a detach must know it.
+    /// Writes the change into the disk's record. `device` has it in any case, when the record could not be
+    /// written too: it is true, and a detach must know it.
     async fn save_disk(
         &self,
         context: &RequestContext,

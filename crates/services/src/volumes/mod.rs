@@ -1,9 +1,13 @@
-//! Cinder as a nova-compute with Ironic uses it: volumes are made and attached for a machine that Ironic connects.
+//! Cinder as a nova-compute with Ironic uses it: volumes are made and attached for a machine that Ironic
+//! connects.
 //!
-//! Facts: `nova/virt/block_device.py`, `nova/volume/cinder.py`. Whatever is made is written into the disk's record at once,
-//! so that a build that was killed finds it: the records are read again wherever the request does not know of a volume.
+//! Facts: `nova/virt/block_device.py`, `nova/volume/cinder.py`. Whatever is made is written into the disk's
+//! record at once, so that a build that was killed finds it: the records are read again wherever the request
+//! does not know of a volume.
 
 mod attaching;
+#[cfg(test)]
+mod conformance;
 mod disk;
 mod ledger;
 #[cfg(test)]
@@ -57,13 +61,14 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Cinder through this client, which sends the service's own credentials where a call brings no user's. What is known of
-    /// the instances' disks is written into `ledger`.
+    /// Cinder through this client, which sends the service's own credentials where a call brings no user's.
+    /// What is known of the instances' disks is written into `ledger`.
     pub fn new(client: Client, ledger: Arc<dyn DiskLedger>, options: Options) -> Self {
         Self { client, ledger, options }
     }
 
-    /// Reads the records again when the request does not know the volume of a disk: an earlier try may have made it.
+    /// Reads the records again when the request does not know the volume of a disk: an earlier try may have
+    /// made it.
     async fn catch_up(
         &self,
         context: &RequestContext,
@@ -146,8 +151,8 @@ impl ports::Volumes for Volumes {
             return Ok(());
         }
         let mut away = Away::default();
-        // Each may know what the others do not: the request what could not be written down, the records what an earlier
-        // process made, Cinder what neither got to know.
+        // Each may know what the others do not: the request what could not be written down, the records what
+        // an earlier process made, Cinder what neither got to know.
         match self.ledger.disks(context, instance).await {
             Ok(records) => devices.extend(records.into_iter().filter(BlockDevice::is_volume)),
             Err(error) => {
@@ -202,8 +207,8 @@ impl Away {
         }
     }
 
-    /// Cinder answers 500 where a storage system refuses to let go of a volume, and will go on doing so: that is an
-    /// answer, which the server's end does not wait for.
+    /// Cinder answers 500 where a storage system refuses to let go of a volume, and will go on doing so: that
+    /// is an answer, which the server's end does not wait for.
     fn cinder(&mut self, error: &Error) {
         if error.is_transient() && error.status() != Some(500) {
             self.0.get_or_insert_with(|| error.to_string());

@@ -34,10 +34,6 @@ impl Instances for Port {
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
     }
 
-    async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
-        Ok(self.on_this_host(context).await?.iter().map(|instance| instance.id).collect())
-    }
-
     async fn update(
         &self,
         _: &RequestContext,
@@ -88,8 +84,9 @@ impl Instances for Port {
         let id = instance.id;
         self.0
             .call("destroy", |t| {
-                t.instances.get_mut(&id).filter(|i| !i.deleted).ok_or(Error::InstanceGone(id))?.deleted =
-                    true;
+                if let Some(instance) = t.instances.get_mut(&id) {
+                    instance.deleted = true;
+                }
                 Ok(())
             })
             .await
@@ -99,7 +96,16 @@ impl Instances for Port {
         self.0.call("block_devices", |t| Ok(t.disks.get(&id).cloned().unwrap_or_default())).await
     }
 
-    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
+    async fn save_device_name(&self, _: &RequestContext, device: &mut BlockDevice, name: &str) -> Result<()> {
+        let named = BlockDevice { device_name: Some(name.to_owned()), ..device.clone() };
+        self.0
+            .call("save_device_name", |t| {
+                let stored = t.disks.values_mut().flatten().find(|disk| disk.id == named.id);
+                stored.unwrap().clone_from(&named);
+                Ok(())
+            })
+            .await?;
+        *device = named;
         Ok(())
     }
 
@@ -152,10 +158,6 @@ impl Instances for Port {
 
     async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> Result<()> {
         self.0.call("clean_console_tokens", |_| Ok(())).await
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> Result<()> {
-        Ok(())
     }
 
     async fn reschedule(&self, request: &BuildRequest, _: &str, _: &str) -> Result<()> {
@@ -420,8 +422,6 @@ impl Announcer for Port {
     async fn instance_gone(&self, _: &RequestContext, _: InstanceId) {
         self.0.call("instance_gone", |_| Ok(())).await.unwrap_or(());
     }
-
-    async fn sync(&self, _: &RequestContext, _: &[InstanceId]) {}
 }
 
 #[async_trait]

@@ -33,7 +33,8 @@ pub async fn serve(
 ) -> Result<(), String> {
     let failed = |error: std::io::Error| {
         format!(
-            "metrics cannot be served on {host}, port {port}: {error}. Set [bessemer] metrics_host and metrics_port; port 0 switches them off"
+            "metrics cannot be served on {host}, port {port}: {error}. Set [bessemer] metrics_host and metrics_port; \
+             port 0 switches them off"
         )
     };
     let listener = tokio::net::TcpListener::bind((host, port)).await.map_err(failed)?;

@@ -1,0 +1,74 @@
+//! What every adapter of a port keeps, as tests that each of them runs: the sentences that the manager relies
+//! on, checked against a control plane that the test can arrange.
+//!
+//! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`networks::Cloud`],
+//! [`volumes::Cloud`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
+//! what Nova, Neutron or Cinder do, it names the place in a stock Nova.
+
+// They are tests: a failure is a panic.
+#![allow(clippy::missing_panics_doc)]
+
+pub mod instances;
+pub mod networks;
+pub mod volumes;
+
+/// Makes a test of each sentence of a port: `conformance!(instances, new())`. The expression makes a new
+/// cloud, and is awaited.
+#[macro_export]
+macro_rules! conformance {
+    (instances, $new:expr) => {
+        $crate::conformance!(
+            @instances,
+            $new,
+            [
+                a_change_is_made_and_the_copy_follows,
+                a_change_that_finds_another_task_is_refused_and_changes_nothing,
+                a_change_that_finds_a_delete_says_so_and_changes_nothing,
+                a_change_that_expects_no_task_is_refused_where_there_is_one,
+                a_change_of_an_instance_that_is_gone_says_so,
+                a_deleted_instance_is_read_and_is_deleted,
+                an_instance_that_never_was_is_none,
+                the_instances_of_this_host_are_those_that_live,
+                a_home_is_taken_and_left,
+                what_a_build_did_to_the_networks_is_known_until_it_is_over,
+                the_addresses_are_read_as_they_were_stored,
+                the_name_of_a_disk_is_read_as_it_was_stored,
+                a_record_is_removed_once_and_again_is_no_error,
+                a_fault_is_stored_and_one_of_an_instance_that_is_gone_is_no_error,
+                an_action_that_begins_again_after_a_restart_is_one,
+                an_action_that_had_not_begun_before_a_restart_begins,
+                an_action_that_never_began_has_no_end_and_that_is_no_error,
+            ]
+        );
+    };
+    (networks, $new:expr) => {
+        $crate::conformance!(
+            @networks,
+            $new,
+            [
+                a_second_allocation_finds_the_ports_of_the_first,
+                what_was_deallocated_is_gone_and_again_is_no_error,
+                a_port_that_the_user_brought_outlives_the_server,
+                a_port_that_only_the_request_knows_outlives_the_server,
+                a_refresh_without_a_change_is_what_was_allocated,
+            ]
+        );
+    };
+    (volumes, $new:expr) => {
+        $crate::conformance!(
+            @volumes,
+            $new,
+            [
+                a_volume_is_attached_once_and_a_resumed_build_does_not_attach_it_again,
+                a_detach_ends_the_attachment_keeps_the_volume_and_again_is_no_error,
+                a_detach_of_a_server_that_ends_deletes_what_goes_with_it,
+            ]
+        );
+    };
+    (@$port:ident, $new:expr, [$($sentence:ident),* $(,)?]) => { $(
+        #[tokio::test]
+        async fn $sentence() {
+            $crate::ports::conformance::$port::$sentence(&$new.await).await;
+        }
+    )* };
+}

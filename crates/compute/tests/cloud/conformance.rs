@@ -1,0 +1,145 @@
+//! The world keeps what every adapter keeps: what the tests in it show holds for a real control plane.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use compute::instance::{BlockDevice, Instance, TaskState};
+use compute::ports::conformance::{instances, networks, volumes};
+use compute::ports::{Action, Instances, Networks, Volumes};
+use compute::request::BuildRequest;
+use driver::{InstanceId, NodeId};
+use ironic_sim::Sim;
+use oslo::context::RequestContext;
+use uuid::Uuid;
+
+use crate::world::{HOST, Port, World, server};
+
+/// A world, and its ports.
+struct Cloud {
+    world: Arc<World>,
+    port: Port,
+}
+
+async fn cloud() -> Cloud {
+    let world = World::new(Sim::builder().start().await);
+    Cloud { port: Port(world.clone()), world }
+}
+
+impl Cloud {
+    /// A new server on a node.
+    fn server(&self) -> BuildRequest {
+        let number = 1 + self.world.tables().instances.len() as u128;
+        server(&self.world, number, NodeId(Uuid::from_u128(number)), true)
+    }
+}
+
+#[async_trait]
+impl instances::ControlPlane for Cloud {
+    fn port(&self) -> &dyn Instances {
+        &self.port
+    }
+
+    fn context(&self) -> RequestContext {
+        RequestContext::admin()
+    }
+
+    fn host(&self) -> String {
+        HOST.to_owned()
+    }
+
+    async fn has(&self, task: Option<TaskState>) -> InstanceId {
+        let id = self.server().instance.id;
+        let mut tables = self.world.tables();
+        let instance = tables.instances.get_mut(&id).unwrap();
+        (instance.host, instance.task_state) = (Some(HOST.to_owned()), task);
+        tables.disks.insert(id, vec![BlockDevice { id: id.0, ..BlockDevice::default() }]);
+        id
+    }
+
+    async fn manages(&self, node: NodeId) {
+        self.world.tables().machines.insert(node, false);
+    }
+
+    async fn delete(&self, id: InstanceId) {
+        self.world.tables().instances.get_mut(&id).unwrap().deleted = true;
+    }
+
+    async fn begun(&self, id: InstanceId, action: Action) -> usize {
+        let tables = self.world.tables();
+        tables.events.iter().filter(|event| event.instance == id && event.action == action).count()
+    }
+
+    async fn faults(&self, id: InstanceId) -> Vec<String> {
+        let tables = self.world.tables();
+        tables.faults.iter().filter(|(of, _)| *of == id).map(|(_, message)| message.clone()).collect()
+    }
+}
+
+#[async_trait]
+impl networks::Cloud for Cloud {
+    fn port(&self) -> &dyn Networks {
+        &self.port
+    }
+
+    async fn build(&self) -> BuildRequest {
+        self.server()
+    }
+
+    async fn bring(&self) -> Uuid {
+        let port = Uuid::from_u128(0xB1);
+        self.world.tables().users_ports.insert(port);
+        port
+    }
+
+    async fn ports_of(&self, id: InstanceId) -> Vec<Uuid> {
+        let tables = self.world.tables();
+        tables.neutron.iter().filter(|(_, owner)| *owner == id).map(|(port, _)| *port).collect()
+    }
+
+    async fn has(&self, port: Uuid) -> bool {
+        let tables = self.world.tables();
+        tables.users_ports.contains(&port) || tables.neutron.iter().any(|(known, _)| *known == port)
+    }
+}
+
+#[async_trait]
+impl volumes::Cloud for Cloud {
+    fn port(&self) -> &dyn Volumes {
+        &self.port
+    }
+
+    async fn server(&self) -> (Instance, [BlockDevice; 2]) {
+        let disks = [0xD1, 0xD2].map(|number| BlockDevice {
+            id: Uuid::from_u128(number),
+            source: "volume".to_owned(),
+            destination: "volume".to_owned(),
+            volume_id: Some(Uuid::from_u128(number)),
+            delete_on_termination: number == 0xD1,
+            ..BlockDevice::default()
+        });
+        self.world.tables().volumes.extend(disks.iter().map(|disk| (disk.volume_id.unwrap(), None)));
+        (self.server().instance, disks)
+    }
+
+    async fn attached(&self) -> BTreeSet<Uuid> {
+        let tables = self.world.tables();
+        tables.volumes.iter().filter(|(_, to)| to.is_some()).map(|(volume, _)| *volume).collect()
+    }
+
+    async fn volumes(&self) -> BTreeSet<Uuid> {
+        self.world.tables().volumes.keys().copied().collect()
+    }
+}
+
+mod instances_of_the_world {
+    compute::conformance!(instances, super::cloud());
+}
+
+mod networks_of_the_world {
+    compute::conformance!(networks, super::cloud());
+}
+
+mod volumes_of_the_world {
+    compute::conformance!(volumes, super::cloud());
+}
