@@ -9,6 +9,7 @@ use driver::Driver;
 use nova::announcer::Announcer;
 use nova::conductor::Conductor;
 use nova::instances::Instances;
+use nova::instances::request::Requests;
 use nova::inventory::{Placement, RecordIds, Records, Reporter, placement};
 use nova::server::{Elsewhere, Endpoint};
 use nova::service::Service;
@@ -243,6 +244,7 @@ fn ports(
             options::vendor_data(config),
             clients.vendor_data.clone(),
         )),
+        requests: Arc::new(Requests),
     })
 }
 

@@ -110,7 +110,7 @@ pub fn manager(config: &Config) -> compute::Options {
         max_concurrent_builds: top.count("max_concurrent_builds"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
-        build: create::Options {
+        create: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
             ephemeral_format: top.filled("default_ephemeral_format"),

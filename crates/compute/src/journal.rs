@@ -2,44 +2,31 @@
 //! not needed any more, so that a killed process loses none. The entries hold secrets (the admin password, injected
 //! files, the user's token): only the owner may read them, and they are erased when the work ends.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use driver::{InstanceId, NodeId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::atomic_file;
-use crate::request::Origin;
+use crate::ending::Ending;
+use crate::request::{Kind, OperationKey, Origin};
 
-/// Which work an entry is about. A build is known by its node too: after a reschedule the same instance is built anew.
-/// The request's id tells a second delete from the first.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Work {
-    Build { instance: InstanceId, node: NodeId, request: String },
-    Delete { instance: InstanceId, request: String },
-}
-
-impl Work {
-    pub fn instance(&self) -> InstanceId {
-        match self {
-            Self::Build { instance, .. } | Self::Delete { instance, .. } => *instance,
-        }
-    }
-
-    /// The file's name. Request ids come from others: what has no place in a name is left out.
-    fn file_name(&self) -> String {
-        let safe = |id: &str| -> String {
-            id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect()
-        };
-        match self {
-            Self::Build { instance, node, request } => {
-                format!("build-{instance}-{node}-{}.json", safe(request))
-            }
-            Self::Delete { instance, request } => format!("delete-{instance}-{}.json", safe(request)),
-        }
-    }
+/// The name of an operation's file. Request ids come from others: what has no place in a name is left out. A create's is the
+/// one that the release before gave it.
+fn file_name(key: &OperationKey) -> String {
+    let safe: String =
+        key.request.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(64).collect();
+    let kind = match key.kind {
+        Kind::Create => "build",
+        Kind::Delete => "delete",
+    };
+    let node = key.node.map(|node| format!("-{node}")).unwrap_or_default();
+    format!("{kind}-{}{node}-{safe}.json", key.instance)
 }
 
 /// Why a build failed. It cannot be observed, and decides how the build ends.
@@ -78,59 +65,42 @@ pub enum Announced {
     Shutdown,
 }
 
-/// The outcome of work that is over, as long as not all of it could be written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ending {
-    /// `None`: the work did not fail.
-    pub failure: Option<Shown>,
-    pub left: Left,
-}
-
-/// What users see of a failure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shown {
-    /// One line.
-    pub message: String,
-    /// The longer story.
-    pub details: String,
-}
-
-/// What of an ending is still to be written, with all that comes after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Left {
-    /// The fault, then the state.
-    Fault { homeless: bool },
-    /// The state, error, then the event; `homeless`: the server leaves its node.
-    State { homeless: bool },
-    /// The end of the event that users see.
-    Event,
-}
-
 /// A request as it was taken, and what became of it that cannot be observed.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    pub work: Work,
+    pub key: OperationKey,
     pub origin: Origin,
-    /// Why a build failed.
+    /// Why a create failed.
     pub verdict: Option<Verdict>,
     /// What was said of it.
     pub announced: Announced,
     /// The outcome.
     pub ending: Option<Ending>,
+    /// What plans of the driver's must know of what they did and cannot observe, by their names and in their own form.
+    pub progress: BTreeMap<String, Value>,
 }
 
 impl Entry {
     /// A request of which nothing was done yet.
-    pub fn new(work: Work, origin: Origin) -> Self {
-        Self { work, origin, verdict: None, announced: Announced::Nothing, ending: None }
+    pub fn new(key: OperationKey, origin: Origin) -> Self {
+        Self {
+            key,
+            origin,
+            verdict: None,
+            announced: Announced::Nothing,
+            ending: None,
+            progress: BTreeMap::new(),
+        }
     }
 }
+
+/// The layout of an entry.
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Document {
     version: u32,
-    work: Work,
+    operation: OperationKey,
     origin: Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verdict: Option<Verdict>,
@@ -138,10 +108,52 @@ struct Document {
     announced: Announced,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ending: Option<Ending>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    progress: BTreeMap<String, Value>,
 }
 
-/// The layout of an entry.
-const VERSION: u32 = 1;
+/// Only the version of an entry.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+/// An entry of the release before.
+#[derive(Deserialize)]
+struct FirstDocument {
+    work: FirstWork,
+    origin: Value,
+    #[serde(default)]
+    verdict: Option<Verdict>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum FirstWork {
+    Build { instance: InstanceId, node: NodeId, request: String },
+    Delete { instance: InstanceId, request: String },
+}
+
+impl From<FirstDocument> for Entry {
+    fn from(document: FirstDocument) -> Self {
+        let key = match document.work {
+            FirstWork::Build { instance, node, request } => {
+                OperationKey { kind: Kind::Create, instance, node: Some(node), request }
+            }
+            FirstWork::Delete { instance, request } => {
+                OperationKey { kind: Kind::Delete, instance, node: None, request }
+            }
+        };
+        Self { verdict: document.verdict, ..Self::new(key, Origin(document.origin)) }
+    }
+}
+
+impl From<Document> for Entry {
+    fn from(document: Document) -> Self {
+        let Document { operation, origin, verdict, announced, ending, progress, .. } = document;
+        Self { key: operation, origin: Origin(origin), verdict, announced, ending, progress }
+    }
+}
 
 /// The journal; a cheap handle to its folder.
 #[derive(Debug, Clone)]
@@ -156,10 +168,11 @@ impl Journal {
 
     /// Writes an entry; when this returns, a crash cannot lose it.
     pub async fn write(&self, entry: Entry) -> io::Result<()> {
-        let path = self.folder.join(entry.work.file_name());
+        let path = self.folder.join(file_name(&entry.key));
         blocking(move || {
-            let Entry { work, origin, verdict, announced, ending } = entry;
-            let document = Document { version: VERSION, work, origin: origin.0, verdict, announced, ending };
+            let Entry { key, origin, verdict, announced, ending, progress } = entry;
+            let (version, operation, origin) = (VERSION, key, origin.0);
+            let document = Document { version, operation, origin, verdict, announced, ending, progress };
             atomic_file::write(&path, &serde_json::to_vec(&document)?)
         })
         .await
@@ -167,13 +180,13 @@ impl Journal {
 
     /// Writes an entry, unless there is one: that one may say how the work has gone since.
     pub async fn keep(&self, entry: Entry) -> io::Result<()> {
-        let path = self.folder.join(entry.work.file_name());
+        let path = self.folder.join(file_name(&entry.key));
         if blocking(move || path.try_exists()).await? { Ok(()) } else { self.write(entry).await }
     }
 
     /// Erases an entry; one that is not there is no error.
-    pub async fn erase(&self, work: &Work) -> io::Result<()> {
-        let path = self.folder.join(work.file_name());
+    pub async fn erase(&self, key: &OperationKey) -> io::Result<()> {
+        let path = self.folder.join(file_name(key));
         blocking(move || atomic_file::remove(&path)).await
     }
 
@@ -201,9 +214,9 @@ impl Journal {
     }
 
     /// Sets an entry aside whose request cannot be read, for the operator, and names it in the log.
-    pub fn set_aside(&self, work: &Work) {
+    pub fn set_aside(&self, key: &OperationKey) {
         let error = io::Error::new(io::ErrorKind::InvalidData, "it holds no request of this control plane");
-        self.rename(&self.folder.join(work.file_name()), &error);
+        self.rename(&self.folder.join(file_name(key)), &error);
     }
 
     fn rename(&self, path: &Path, error: &io::Error) {
@@ -216,19 +229,55 @@ impl Journal {
 }
 
 fn read(path: &Path) -> io::Result<Entry> {
-    let document: Document = serde_json::from_slice(&std::fs::read(path)?).map_err(|error| {
-        // Where, not what: the text of a JSON error may quote the contents.
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("malformed at line {} column {}", error.line(), error.column()),
-        )
-    })?;
-    if document.version != VERSION {
-        let text = format!("version {} is not {VERSION}", document.version);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    let bytes = std::fs::read(path)?;
+    match parse::<Version>(&bytes)?.version {
+        VERSION => Ok(parse::<Document>(&bytes)?.into()),
+        1 => Ok(parse::<FirstDocument>(&bytes)?.into()),
+        other => {
+            let text = format!("version {other} is none of 1 to {VERSION}");
+            Err(io::Error::new(io::ErrorKind::InvalidData, text))
+        }
     }
-    let Document { work, origin, verdict, announced, ending, .. } = document;
-    Ok(Entry { work, origin: Origin(origin), verdict, announced, ending })
+}
+
+fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> io::Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Where, not what: the text of a JSON error may quote the contents.
+        let text = format!("malformed at line {} column {}", error.line(), error.column());
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
+}
+
+/// The entry of an operation that runs: what is written of it keeps what was written before. A cheap handle.
+#[derive(Clone)]
+pub struct Record {
+    journal: Journal,
+    entry: Arc<Mutex<Entry>>,
+}
+
+impl Record {
+    pub fn new(journal: Journal, entry: Entry) -> Self {
+        Self { journal, entry: Arc::new(Mutex::new(entry)) }
+    }
+
+    /// Changes the entry. An operation that did not come through the journal (its trace is the instance's task) is found
+    /// again without: nothing is written of it.
+    pub async fn write(&self, change: impl FnOnce(&mut Entry) + Send) -> io::Result<()> {
+        let mut entry = self.entry.lock().await;
+        change(&mut entry);
+        if entry.origin.0.is_null() { Ok(()) } else { self.journal.write(entry.clone()).await }
+    }
+
+    /// What a plan of the driver's saved last, perhaps before a restart.
+    pub async fn progress(&self, plan: &str) -> Option<Value> {
+        self.entry.lock().await.progress.get(plan).cloned()
+    }
+
+    /// Erases the entry.
+    pub async fn erase(&self) -> io::Result<()> {
+        let entry = self.entry.lock().await;
+        self.journal.erase(&entry.key).await
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -245,9 +294,9 @@ mod tests {
     use super::*;
 
     fn entry() -> Entry {
-        let (instance, node) = (InstanceId(Uuid::from_u128(1)), NodeId(Uuid::from_u128(2)));
-        let work = Work::Build { instance, node, request: "req-../1".to_owned() };
-        Entry::new(work, Origin(json!({"admin_password": "canary"})))
+        let (instance, node) = (InstanceId(Uuid::from_u128(1)), Some(NodeId(Uuid::from_u128(2))));
+        let key = OperationKey { kind: Kind::Create, instance, node, request: "req-../1".to_owned() };
+        Entry::new(key, Origin(json!({"admin_password": "canary"})))
     }
 
     #[tokio::test]
@@ -257,9 +306,9 @@ mod tests {
         assert!(journal.entries().unwrap().is_empty());
         journal.write(entry()).await.unwrap();
         let found = journal.entries().unwrap();
-        assert_eq!((&found[0].work, &found[0].origin), (&entry().work, &entry().origin));
-        journal.erase(&entry().work).await.unwrap();
-        journal.erase(&entry().work).await.unwrap();
+        assert_eq!((&found[0].key, &found[0].origin), (&entry().key, &entry().origin));
+        journal.erase(&entry().key).await.unwrap();
+        journal.erase(&entry().key).await.unwrap();
         assert!(journal.entries().unwrap().is_empty());
         assert_eq!(std::fs::read_dir(folder.path().join("journal")).unwrap().count(), 0);
     }
@@ -285,33 +334,49 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_entry_of_the_release_before_is_read() {
+    async fn entries_of_the_release_before_are_read_and_erased() {
         let folder = tempfile::tempdir().unwrap();
         let (instance, node) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let old = json!({
-            "version": 1,
-            "work": {"build": {"instance": instance, "node": node, "request": "req-1"}},
-            "origin": {"admin_password": "canary"},
-            "verdict": {"reason": "broken", "reschedule": true, "by_policy": false, "stage": "handing_back"},
+        let verdict =
+            json!({"reason": "broken", "reschedule": true, "by_policy": false, "stage": "handing_back"});
+        let build = json!({
+            "version": 1, "work": {"build": {"instance": instance, "node": node, "request": "req-1"}},
+            "origin": {"admin_password": "canary"}, "verdict": verdict,
         });
-        std::fs::write(folder.path().join("build-old.json"), old.to_string()).unwrap();
-        let found = Journal::new(folder.path()).entries().unwrap();
-        assert_eq!(found[0].verdict.as_ref().unwrap().stage, Stage::HandingBack);
-        assert_eq!((found[0].announced, &found[0].ending), (Announced::Nothing, &None));
+        let delete = json!({
+            "version": 1, "work": {"delete": {"instance": instance, "request": "req-2"}}, "origin": "asked",
+        });
+        std::fs::write(folder.path().join(format!("build-{instance}-{node}-req-1.json")), build.to_string())
+            .unwrap();
+        std::fs::write(folder.path().join(format!("delete-{instance}-req-2.json")), delete.to_string())
+            .unwrap();
+        let journal = Journal::new(folder.path());
+        let mut found = journal.entries().unwrap();
+        found.sort_by_key(|entry| entry.key.kind);
+        let [build, delete] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((build.key.kind, build.key.node), (Kind::Create, Some(NodeId(node))));
+        assert_eq!(build.verdict.as_ref().unwrap().stage, Stage::HandingBack);
+        assert_eq!((delete.key.kind, &delete.origin), (Kind::Delete, &Origin(json!("asked"))));
+        for entry in &found {
+            journal.write(entry.clone()).await.unwrap();
+            journal.erase(&entry.key).await.unwrap();
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[tokio::test]
-    async fn what_is_left_of_an_ending_survives() {
+    async fn what_is_written_of_an_operation_keeps_what_was_written_before() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
-        let failure = Some(Shown { message: "m".to_owned(), details: "d".to_owned() });
-        let ending = Some(Ending { failure, left: Left::State { homeless: true } });
-        journal
-            .write(Entry { ending: ending.clone(), announced: Announced::Start, ..entry() })
-            .await
-            .unwrap();
+        let record = Record::new(journal.clone(), entry());
+        assert_eq!(record.last().await, None);
+        record.save(json!({"rebooted": true})).await.unwrap();
+        let ending = Ending::success("event");
+        record.write(|entry| entry.announced = Announced::Start).await.unwrap();
+        record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
-        assert_eq!((found.ending, found.announced), (ending, Announced::Start));
+        assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
+        assert_eq!(Record::new(journal, found).last().await, Some(json!({"rebooted": true})));
     }
 
     #[tokio::test]

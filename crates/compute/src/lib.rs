@@ -3,6 +3,7 @@
 
 pub mod architecture;
 pub mod atomic_file;
+pub mod ending;
 pub mod instance;
 mod journal;
 pub mod locks;
@@ -10,9 +11,12 @@ pub mod machines;
 pub mod manager;
 pub mod operations;
 pub mod ports;
+mod registry;
 pub mod request;
 #[cfg(test)]
 mod testing;
 mod user_message;
 
-pub use manager::{Manager, Options, Ports};
+pub use manager::Manager;
+pub use operations::{Options, Ports};
+pub use registry::OperationStatus;

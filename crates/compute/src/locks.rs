@@ -27,7 +27,7 @@ pub struct Held<K: Hash + Eq + Clone> {
 }
 
 /// A place in the line for a lock.
-pub struct Place<K: Hash + Eq + Clone> {
+pub struct Queued<K: Hash + Eq + Clone> {
     key: K,
     locks: Table<K>,
     line: Line,
@@ -42,7 +42,7 @@ enum Line {
 
 impl<K: Hash + Eq + Clone> Locks<K> {
     /// Takes a place in the line: whoever lines up later is served later, whenever they begin to wait.
-    pub fn line_up(&self, key: K) -> Place<K> {
+    pub fn line_up(&self, key: K) -> Queued<K> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.entry(key.clone()).or_default().clone()
@@ -53,7 +53,7 @@ impl<K: Hash + Eq + Clone> Locks<K> {
             Some(guard) => Line::First(guard),
             None => Line::Behind(line),
         };
-        Place { key, locks: self.0.clone(), line }
+        Queued { key, locks: self.0.clone(), line }
     }
 
     /// Waits for the lock of a key.
@@ -62,7 +62,7 @@ impl<K: Hash + Eq + Clone> Locks<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Place<K> {
+impl<K: Hash + Eq + Clone> Queued<K> {
     /// Waits for its turn.
     pub async fn held(mut self) -> Held<K> {
         if let Line::Behind(line) = &mut self.line {
@@ -76,7 +76,7 @@ impl<K: Hash + Eq + Clone> Place<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Drop for Place<K> {
+impl<K: Hash + Eq + Clone> Drop for Queued<K> {
     fn drop(&mut self) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         self.line = Line::Left;

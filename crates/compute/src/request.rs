@@ -1,12 +1,113 @@
-//! What the control plane asks for: a build, a delete.
+//! What the control plane asks for.
 
-use driver::NodeId;
+use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::instance::{BlockDevice, Instance};
+
+/// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
+/// left the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A server is built on a node.
+    Create,
+    /// A server ends.
+    Delete,
+}
+
+impl Kind {
+    /// Its name in logs, metrics and lists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Which operation it is. A create is known by its node too: after a reschedule the same instance is built anew. The
+/// request's id tells a second delete from the first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OperationKey {
+    pub kind: Kind,
+    pub instance: InstanceId,
+    /// Where it is part of what is asked for.
+    pub node: Option<NodeId>,
+    /// The id of the request.
+    pub request: String,
+}
+
+/// An operation that the control plane asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    Create(BuildRequest),
+    Delete(DeleteRequest),
+}
+
+impl Request {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Create(_) => Kind::Create,
+            Self::Delete(_) => Kind::Delete,
+        }
+    }
+
+    pub fn context(&self) -> &RequestContext {
+        match self {
+            Self::Create(request) => &request.context,
+            Self::Delete(request) => &request.context,
+        }
+    }
+
+    pub fn instance(&self) -> &Instance {
+        match self {
+            Self::Create(request) => &request.instance,
+            Self::Delete(request) => &request.instance,
+        }
+    }
+
+    /// The control plane's own form of the request.
+    pub fn origin(&self) -> &Origin {
+        match self {
+            Self::Create(request) => &request.origin,
+            Self::Delete(request) => &request.origin,
+        }
+    }
+
+    pub fn key(&self) -> OperationKey {
+        let node = match self {
+            Self::Create(request) => Some(request.node),
+            Self::Delete(_) => None,
+        };
+        let request = self.context().request_id.clone();
+        OperationKey { kind: self.kind(), instance: self.instance().id, node, request }
+    }
+
+    /// The ports that the user brought; they outlive the server.
+    pub fn brought_ports(&self) -> Vec<Uuid> {
+        match self {
+            Self::Create(request) => request.brought_ports(),
+            Self::Delete(_) => Vec::new(),
+        }
+    }
+}
+
+impl From<BuildRequest> for Request {
+    fn from(request: BuildRequest) -> Self {
+        Self::Create(request)
+    }
+}
+
+impl From<DeleteRequest> for Request {
+    fn from(request: DeleteRequest) -> Self {
+        Self::Delete(request)
+    }
+}
 
 /// The control plane's own form of something. It may hold secrets (passwords, user data, tokens) and is never printed.
 #[derive(Clone, Default, PartialEq, Eq)]

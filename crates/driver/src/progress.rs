@@ -16,7 +16,7 @@ pub trait Progress: Send + Sync {
     fn waits(&self, because: Option<&str>);
 
     /// What an earlier run of this plan saved, if the request was cut off.
-    fn saved(&self, plan: &str) -> Option<Value>;
+    async fn saved(&self, plan: &str) -> Option<Value>;
 
     /// Keeps what a plan remembers; when this returns a crash cannot lose it.
     async fn save(&self, plan: &str, memory: Value) -> io::Result<()>;
@@ -43,7 +43,7 @@ pub struct Unfollowed;
 impl Progress for Unfollowed {
     fn waits(&self, _because: Option<&str>) {}
 
-    fn saved(&self, _plan: &str) -> Option<Value> {
+    async fn saved(&self, _plan: &str) -> Option<Value> {
         None
     }
 

@@ -93,7 +93,7 @@ impl Runner<'_> {
         &self,
         operation: &mut O,
     ) -> Result<P::Observed, Error> {
-        let mut course = Course::<P>::new(self.limits(), self.run.progress.saved(P::NAME));
+        let mut course = Course::<P>::new(self.limits(), self.run.progress.saved(P::NAME).await);
         loop {
             let Some(seen) = self.observe(operation, &mut course).await? else { continue };
             if self.run.cancel.is_cancelled() {

@@ -125,7 +125,8 @@ impl Refusal {
 
     fn state(action: &str, node: Uuid, state: &str) -> Self {
         Self::invalid(format!(
-            "The requested action \"{action}\" can not be performed on node \"{node}\" while it is in state \"{state}\"."
+            "The requested action \"{action}\" can not be performed on node \"{node}\" while it is in state \
+             \"{state}\"."
         ))
     }
 
@@ -257,7 +258,8 @@ fn versions(base: &str, max_minor: u32) -> Value {
     let version = version(base, max_minor);
     json!({
         "name": "OpenStack Ironic API",
-        "description": "Ironic is an OpenStack project which enables the provision and management of baremetal machines.",
+        "description": "Ironic is an OpenStack project which enables the provision and management of baremetal \
+                        machines.",
         "default_version": version, "versions": [version],
     })
 }

@@ -53,7 +53,7 @@ async fn no_secret_shows_anywhere() {
     until_so("the journal is empty", || cloud.journal().is_empty()).await;
 
     let metrics = metrics(cloud.metrics_port).await;
-    assert!(metrics.contains("bessemer_builds_total"), "{metrics}");
+    assert!(metrics.contains("bessemer_operations_total"), "{metrics}");
     silent(&cloud, "the metrics", metrics.as_bytes());
     process.stop().await;
     let file = cloud.configuration();

@@ -99,12 +99,15 @@ async fn sighup_takes_what_may_change_and_names_what_takes_a_restart() {
     assert_ne!(before, changed);
     std::fs::write(cloud.configuration(), &changed).unwrap();
     process.reload().await;
-    until_so("a peer list without us is refused", || cloud.log().contains("the old one stays")).await;
+    until_so("a peer list without us is refused", || {
+        cloud.log().contains("the previous one stays in effect")
+    })
+    .await;
 
     let changed = before.replacen("[ironic]\n", "[ironic]\napi_max_retries = 7\n", 1);
     std::fs::write(cloud.configuration(), &changed).unwrap();
     process.reload().await;
-    until_so("the change is named", || cloud.log().contains("it takes a restart to hold")).await;
+    until_so("the change is named", || cloud.log().contains("restart the service to apply it")).await;
     assert!(process.is_alive());
     process.stop().await;
 }

@@ -5,14 +5,15 @@ use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Manager, caller, run};
+use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
+use crate::operations::{self, caller, unfollowed};
 use crate::ports::{Action, Result};
 
 impl Manager {
     /// A port of an instance changed: its addresses are read again.
     pub async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
-        let _only_writer = self.0.network_locks.lock(id).await;
+        let _only_writer = self.shared().network_locks.lock(id).await;
         if let Err(error) = self.refresh(context, id, port).await {
             tracing::warn!(instance = %id, %error, "the network information could not be refreshed");
         }
@@ -20,11 +21,11 @@ impl Manager {
 
     async fn refresh(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) -> Result<()> {
         let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
-        let network = self.0.ports.networks.refresh(context, &instance, port).await?;
+        let network = self.shared().ports.networks.refresh(context, &instance, port).await?;
         if network == instance.network {
             return Ok(());
         }
-        self.0.ports.instances.save_network(context, &mut instance, network).await
+        self.shared().ports.instances.save_network(context, &mut instance, network).await
     }
 
     /// A port of an instance was deleted: it leaves the node and the addresses.
@@ -40,34 +41,35 @@ impl Manager {
         // A locked node may take minutes: nobody else waits for it.
         let (caller, never) = (caller(context), CancellationToken::new());
         if let Some(node) = instance.node
-            && let Err(error) = self.0.ports.driver.detach_vifs(run(&caller, id, &never), node, &[port]).await
+            && let Err(error) =
+                self.shared().ports.driver.detach_vifs(unfollowed(&caller, id, &never), node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
-        let _only_writer = self.0.network_locks.lock(id).await;
+        let _only_writer = self.shared().network_locks.lock(id).await;
         let Some(mut instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
         let mut network = instance.network.clone();
         network.0.retain(|vif| vif.id != port.to_string());
-        self.0.ports.instances.save_network(context, &mut instance, network).await
+        self.shared().ports.instances.save_network(context, &mut instance, network).await
     }
 
     /// A machine's power changed without the control plane: what the control plane shows follows, unless the change is
     /// our own doing or is over already.
     pub async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
-        let instances = &self.0.ports.instances;
-        if let Err(error) = instances.start_event(context, id, Action::PowerUpdate, false).await {
+        let instances = &self.shared().ports.instances;
+        if let Err(error) = instances.start_event(context, id, &Action::PowerUpdate, false).await {
             tracing::debug!(instance = %id, %error, "the power event cannot be recorded");
             return;
         }
         let failure = self.follow_power(context, id, on).await.err().map(|error| error.to_string());
         let failure = failure.as_deref().map(|text| (text, text));
-        if let Err(error) = instances.finish_event(context, id, Action::PowerUpdate, failure).await {
+        if let Err(error) = instances.finish_event(context, id, &Action::PowerUpdate, failure).await {
             tracing::debug!(instance = %id, %error, "the end of the power event could not be recorded");
         }
     }
 
     async fn follow_power(&self, context: &RequestContext, id: InstanceId, on: bool) -> Result<()> {
-        if self.is_at_work(id) {
+        if self.shared().registry.is_at_work(id) {
             return Ok(());
         }
         let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
@@ -89,8 +91,8 @@ impl Manager {
             return Ok(());
         };
         // Events may come late and in any order: the machine has the last word.
-        match self.0.ports.driver.node(&caller(context), node).await {
-            Ok(found) if crate::operations::create::power(&found.power_state) == power => {}
+        match self.shared().ports.driver.node(&caller(context), node).await {
+            Ok(found) if operations::power(&found.power_state) == power => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
         }
@@ -101,13 +103,13 @@ impl Manager {
             power: Some(power),
             ..InstanceUpdate::default()
         };
-        let instances = &self.0.ports.instances;
+        let instances = &self.shared().ports.instances;
         instances.update(context, &mut instance, begin, Expect::Task(vec![None])).await?;
         instances.update(context, &mut instance, end, Expect::Task(vec![Some(task)])).await
     }
 
     async fn living(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
-        let found = self.0.ports.instances.get(context, id).await?;
+        let found = self.shared().ports.instances.get(context, id).await?;
         Ok(found.filter(|instance| !instance.deleted))
     }
 }

@@ -2,29 +2,23 @@
 //!
 //! As in a build, every step looks first, so that a delete that was killed anywhere is run again from the beginning.
 
-use std::sync::Arc;
-
 use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
+use super::{Operation, Retry, Start, Try, caller};
+use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
-use crate::journal::{Announced, Ending, Left, Shown};
-use crate::manager::{End, Inner, Start, caller, run};
-use crate::ports::{self, Action, Event, Phase};
-use crate::request::DeleteRequest;
+use crate::journal::Announced;
+use crate::ports::{self, Event, Phase};
+use crate::request::{DeleteRequest, Kind};
 use crate::user_message;
-
-/// What users see of a delete.
-const ACTION: Action = Action::Delete;
 
 /// One delete.
 pub(crate) struct Delete {
-    manager: Arc<Inner>,
+    this: Try,
     request: DeleteRequest,
     instance: Instance,
-    start: Start,
     announced: Announced,
 }
 
@@ -52,63 +46,40 @@ impl From<ports::Error> for Failure {
     }
 }
 
-impl Delete {
-    pub(crate) fn new(manager: Arc<Inner>, request: DeleteRequest, start: Start) -> Self {
-        let instance = request.instance.clone();
-        let announced = if let Start::Announced(announced) = start { announced } else { Announced::Nothing };
-        Self { manager, request, instance, start, announced }
-    }
+impl Operation for Delete {
+    const KIND: Kind = Kind::Delete;
 
-    /// Runs the delete and records how it ended.
-    pub(crate) async fn run(self) -> End {
-        let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
-        let span = request.in_scope(|| oslo::log::instance_span(instance));
-        self.run_in_span().instrument(span).await
-    }
-
-    async fn run_in_span(mut self) -> End {
-        if let Start::Ending(ending) = self.start.clone() {
-            return self.end(ending).await;
-        }
-        let started = std::time::Instant::now();
-        let instances = self.manager.ports.instances.clone();
-        let (context, id) = (self.request.context.clone(), self.instance.id);
-        let resumed = self.start != Start::Fresh;
-        match instances.start_event(&context, id, ACTION, resumed).await {
-            Ok(()) => {}
-            Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
-            // The action may be unknown (the delete was found by the instance's task): the work counts.
-            Err(error) => tracing::debug!(%error, "the delete goes on without its event"),
-        }
-        let ending = match self.delete().await {
+    async fn work(&mut self) -> Result<Ending, Retry> {
+        match self.delete().await {
             Ok(()) => {
-                tracing::info!(seconds = started.elapsed().as_secs_f64(), "server deleted");
-                Ending { failure: None, left: Left::Event }
+                tracing::info!(seconds = self.this.tracker.running().as_secs_f64(), "server deleted");
+                Ok(Ending::success(Self::KIND))
             }
             Err(Failure::Gone) => {
                 tracing::info!("the instance is gone already");
-                Ending { failure: None, left: Left::Event }
+                Ok(Ending::success(Self::KIND))
             }
-            Err(Failure::Away(why)) => {
-                tracing::warn!(%why, "a service is away; the delete goes on when it is back");
-                return End::Unsettled(self.resumed());
-            }
+            Err(Failure::Away(why)) => Err(Retry { start: self.resumed(), why }),
             Err(Failure::Failed(text)) => {
-                tracing::error!(error = %text, "the delete failed; the server is in error and can be deleted again");
-                let failure = Some(Shown { message: text.clone(), details: text });
-                Ending { failure, left: Left::Fault { homeless: false } }
+                tracing::warn!(reason = %text, "the delete failed; the server is in error and can be deleted again");
+                Ok(Ending::failure(Self::KIND, text.clone(), text, Change::Error))
             }
-        };
-        let outcome = if ending.failure.is_none() { "ended" } else { "failed" };
-        metrics::counter!("bessemer_deletes_total", "outcome" => outcome).increment(1);
-        self.end(ending).await
+        }
     }
 
-    async fn end(&mut self, ending: Ending) -> End {
-        let (manager, context) = (self.manager.clone(), self.request.context.clone());
-        let written =
-            manager.write_ending(&context, &mut self.instance, ACTION, Expect::Anything, ending).await;
-        written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
+    fn instance(&mut self) -> &mut Instance {
+        &mut self.instance
+    }
+}
+
+impl Delete {
+    pub(crate) fn new(this: Try, request: DeleteRequest) -> Self {
+        let instance = request.instance.clone();
+        let announced = match this.start {
+            Start::Announced(announced) => announced,
+            _ => Announced::Nothing,
+        };
+        Self { this, request, instance, announced }
     }
 
     /// How the delete goes on when it is tried again.
@@ -120,7 +91,7 @@ impl Delete {
     }
 
     async fn delete(&mut self) -> Result<(), Failure> {
-        let ports = self.manager.ports.clone();
+        let ports = self.this.shared.ports.clone();
         let context = self.request.context.clone();
         self.look_again(&context).await?;
         if self.instance.vm_state != VmState::Deleted {
@@ -130,6 +101,7 @@ impl Delete {
                 self.announced = Announced::Start;
             }
             self.take_down(&context).await?;
+            self.this.tracker.phase("detaching volumes");
             ports.volumes.detach(&context, &self.instance, &self.request.block_devices, true).await?;
             if self.announced < Announced::Shutdown {
                 self.notify(Event::Shutdown, Phase::End).await;
@@ -144,6 +116,7 @@ impl Delete {
             };
             ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await?;
         }
+        self.this.tracker.phase("removing records");
         ports.machines.release(&context, self.instance.id).await?;
         ports.instances.clean_console_tokens(&context, self.instance.id).await?;
         ports.announcer.instance_gone(&context, self.instance.id).await;
@@ -155,7 +128,7 @@ impl Delete {
     /// Reads the instance and its disks as they are now: the request was made before a build that it stopped.
     async fn look_again(&mut self, context: &RequestContext) -> Result<(), Failure> {
         let id = self.instance.id;
-        let instances = &self.manager.ports.instances;
+        let instances = &self.this.shared.ports.instances;
         let found = instances.get(context, id).await?.ok_or(Failure::Gone)?;
         self.request.block_devices = instances.block_devices(context, id).await?;
         let deleted = found.deleted;
@@ -165,7 +138,7 @@ impl Delete {
             // the machine is still there.
             // Nobody can ask again for a server that is gone: what fails is tried until it succeeds.
             self.take_down(context).await.map_err(|failure| Failure::Away(failure.to_string()))?;
-            let ports = &self.manager.ports;
+            let ports = &self.this.shared.ports;
             ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await?;
             ports.machines.release(context, id).await?;
             return Err(Failure::Gone);
@@ -179,11 +152,14 @@ impl Delete {
     /// The ports are given back even when the machine cannot be taken down: they are the user's, and the delete can be
     /// asked for again.
     async fn take_down(&mut self, context: &RequestContext) -> Result<(), Failure> {
-        let ports = self.manager.ports.clone();
+        let ports = self.this.shared.ports.clone();
+        self.this.tracker.phase("taking the machine down");
+        // Nothing stops a delete.
         let (caller, never) = (caller(context), CancellationToken::new());
-        let torn_down =
-            ports.driver.tear_down(run(&caller, self.instance.id, &never), self.instance.node).await;
-        let brought = self.manager.brought_ports(self.instance.id);
+        let run = driver::Run { cancel: &never, ..self.this.run(&caller) };
+        let torn_down = ports.driver.tear_down(run, self.instance.node).await;
+        self.this.tracker.phase("giving the ports back");
+        let brought = self.this.shared.registry.brought_ports(self.instance.id);
         let networks = ports.networks.deallocate(context, &self.instance, &brought).await;
         let node = torn_down.map_err(|error| {
             if user_message::is_away(&error) {
@@ -194,7 +170,7 @@ impl Delete {
         })?;
         networks?;
         if !self.instance.network.0.is_empty() && !self.instance.deleted {
-            let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
+            let _only_writer = self.this.shared.network_locks.lock(self.instance.id).await;
             let empty = NetworkInfo::default();
             ports.instances.save_network(context, &mut self.instance, empty).await?;
         }
@@ -205,6 +181,6 @@ impl Delete {
     }
 
     async fn notify(&self, event: Event, phase: Phase<'_>) {
-        self.manager.ports.announcer.notify(&self.request.context, &self.instance, event, phase).await;
+        self.this.shared.ports.announcer.notify(&self.request.context, &self.instance, event, phase).await;
     }
 }

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::RequestContext;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use crate::request::{BuildRequest, DeleteRequest};
+use crate::request::{BuildRequest, Kind};
 
 /// What a user reads when a server failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The HTTP status class of the failure: 500 for ours, 4xx for the user's.
     pub code: u16,
@@ -22,14 +22,21 @@ pub struct Fault {
 }
 
 /// What users see under way in an instance's list of actions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// A server is built.
-    Create,
-    /// A server is deleted.
-    Delete,
+    /// An operation of the compute manager.
+    Operation(Kind),
     /// A machine's power changed without the control plane.
     PowerUpdate,
+    /// What the control plane asked for and knows by this name; no operation of the manager's.
+    Other(String),
+}
+
+impl From<Kind> for Action {
+    fn from(kind: Kind) -> Self {
+        Self::Operation(kind)
+    }
 }
 
 /// The instances of the control plane.
@@ -88,7 +95,7 @@ pub trait Instances: Send + Sync {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> Result<()>;
 
@@ -98,7 +105,7 @@ pub trait Instances: Send + Sync {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()>;
 
@@ -121,10 +128,4 @@ pub trait Instances: Send + Sync {
 
     /// Hands a build back to be tried on another node. `reason` is one line; `details` the longer story.
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> Result<()>;
-
-    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest>;
-
-    /// Reads a journalled request again. `None`: it is not one that this control plane wrote.
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest>;
 }

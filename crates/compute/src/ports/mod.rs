@@ -8,6 +8,7 @@ mod instances;
 mod machines;
 mod networks;
 mod refusal;
+mod requests;
 mod vendor_data;
 mod volumes;
 
@@ -16,6 +17,7 @@ pub use instances::{Action, Fault, Instances};
 pub use machines::{Machines, Published};
 pub use networks::Networks;
 pub use refusal::Refusal;
+pub use requests::Requests;
 pub use vendor_data::{VendorData, VendorDataSource};
 pub use volumes::{Connector, Volumes};
 

@@ -65,7 +65,7 @@ impl instances::ControlPlane for Cloud {
         self.world.tables().instances.get_mut(&id).unwrap().deleted = true;
     }
 
-    async fn begun(&self, id: InstanceId, action: Action) -> usize {
+    async fn begun(&self, id: InstanceId, action: &Action) -> usize {
         let tables = self.world.tables();
         tables.events.iter().filter(|event| event.instance == id && event.action == action).count()
     }

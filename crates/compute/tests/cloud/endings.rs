@@ -49,8 +49,7 @@ async fn run(world: &Arc<World>, state: &Path, node: NodeId, story: Story, kill:
     }
     let process = Process::start(world, state, kill);
     let request = with_volume(world, server(world, 1, node, story == Story::GoesBack));
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     if story == Story::Gone {
         tokio::select! {
             _ = world.sim.wait_for_state(node.0, State::Deploying) => {}
@@ -170,15 +169,13 @@ async fn a_delete_that_ends_while_something_is_away_leaves_nothing_and_is_told_o
         let (world, nodes) = cloud().await;
         let process = Process::start(&world, state.path(), None);
         let request = with_volume(&world, server(&world, 1, nodes[0], true));
-        process.manager.admit_build(&request).await.unwrap();
-        process.manager.build(request);
+        process.take(request).await;
         process.ended().await;
         world.tables().told.clear();
         (0..3).for_each(|_| world.trouble(away, Trouble::Unavailable));
         let process = Process::start(&world, state.path(), None);
         let request = delete(&world, first());
-        process.manager.admit_delete(&request).await.unwrap();
-        process.manager.delete(request);
+        process.take(request).await;
         process.ended().await;
         let tables = world.tables();
         assert!(tables.instances[&first()].deleted, "{away}: {:?}", tables.faults);
@@ -209,8 +206,7 @@ async fn a_delete_that_fails_while_the_conductor_is_away_fails_once() {
         (0..3).for_each(|_| world.trouble(away, Trouble::Unavailable));
         let process = Process::start(&world, state.path(), None);
         let request = delete(&world, first());
-        process.manager.admit_delete(&request).await.unwrap();
-        process.manager.delete(request);
+        process.take(request).await;
         process.ended().await;
         let tables = world.tables();
         let instance = &tables.instances[&first()];
@@ -231,10 +227,9 @@ async fn deleted_in(call: &'static str, trouble: &'static str) -> (Arc<World>, t
     world.on_call(call, move || {
         let world = weak.upgrade().unwrap();
         (0..1000).for_each(|_| world.trouble(trouble, Trouble::Unavailable));
-        manager.delete(delete(&world, first()));
+        manager.start(delete(&world, first()).into());
     });
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     // The delete does not wait for the build to give the port back.
     world.sim.wait_for_state(nodes[0].0, State::Available).await;
     while world.sim.by_instance(first().0).is_some() {

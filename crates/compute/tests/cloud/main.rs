@@ -5,6 +5,7 @@
 mod conformance;
 mod endings;
 mod hidden;
+mod operations;
 mod restart;
 mod trouble;
 mod world;

@@ -36,8 +36,7 @@ pub async fn build(
 ) -> usize {
     let process = Process::start(world, state, kill);
     let request = server(world, number, node, true);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.ended().await;
     world.calls_made()
 }
@@ -46,8 +45,7 @@ pub async fn build(
 async fn build_again(world: &Arc<World>, state: &Path, node: NodeId) {
     let process = Process::start(world, state, None);
     let request = placed_again(world, first(), node);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.ended().await;
 }
 
@@ -142,8 +140,7 @@ async fn a_delete_goes_on_wherever_the_process_is_killed() {
         build(&world, state.path(), nodes[0], 1, None).await;
         let process = Process::start(&world, state.path(), Some(kill));
         let request = delete(&world, first());
-        process.manager.admit_delete(&request).await.unwrap();
-        process.manager.delete(request);
+        process.take(request).await;
         process.ended().await;
         let calls = world.calls_made();
         start_again(&world, state.path()).await;
@@ -186,8 +183,7 @@ async fn ends_in_error_without_a_trace(kept: bool, may_reschedule: bool, hinder:
         hinder(&world, nodes[0]);
         let process = Process::start(&world, state.path(), Some(kill));
         let request = with_volume(&world, server(&world, 1, nodes[0], may_reschedule));
-        process.manager.admit_build(&request).await.unwrap();
-        process.manager.build(request);
+        process.take(request).await;
         process.ended().await;
         let calls = world.calls_made();
         start_again(&world, state.path()).await;
@@ -248,15 +244,13 @@ async fn a_delete_that_meets_a_build_leaves_nothing_wherever_the_process_is_kill
         world.sim.hold(State::Deploying);
         let process = Process::start(&world, state.path(), Some(kill));
         let request = with_volume(&world, server(&world, 1, nodes[0], true));
-        process.manager.admit_build(&request).await.unwrap();
-        process.manager.build(request);
+        process.take(request).await;
         tokio::select! {
             _ = world.sim.wait_for_state(nodes[0].0, State::Deploying) => {}
             () = process.shutdown.cancelled() => {}
         }
         let request = delete(&world, first());
-        process.manager.admit_delete(&request).await.unwrap();
-        process.manager.delete(request);
+        process.take(request).await;
         world.sim.release();
         process.ended().await;
         let calls = world.calls_made();
@@ -284,8 +278,7 @@ async fn a_node_of_a_failed_build_keeps_its_allocation_until_placement_knows_tha
     }
     let process = Process::start(&world, state.path(), None);
     let request = server(&world, 1, nodes[0], false);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     world.sim.wait_for_state(nodes[0].0, State::Cleaning).await;
     process.ended().await;
     let tables = world.tables();
@@ -303,8 +296,7 @@ async fn a_shutdown_does_not_come_between_the_hand_over_and_its_end() {
     let shutdown = process.shutdown.clone();
     world.on_reschedule(move || shutdown.cancel());
     let request = server(&world, 1, nodes[0], true);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.ended().await;
     assert_eq!(world.tables().rescheduled, [first()]);
     nothing_is_journalled(state.path());
@@ -353,15 +345,13 @@ async fn a_bug_ends_a_work_in_error_once_and_the_server_can_be_deleted() {
     };
     world.panic_at("save_network");
     let request = server(&world, 1, nodes[0], true);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.manager.drained().await;
     is_in_error("after the build");
     world.panic_at("destroy");
     let request = delete(&world, first());
     for last in [false, true] {
-        process.manager.admit_delete(&request).await.unwrap();
-        process.manager.delete(request.clone());
+        process.take(request.clone()).await;
         process.manager.drained().await;
         if !last {
             is_in_error("after the delete");
@@ -401,20 +391,18 @@ async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
         std::fs::read_to_string(file.path()).unwrap()
     };
     let process = Process::start(&world, state.path(), None);
-    process.manager.admit_build(&request).await.unwrap();
+    process.manager.admit(&request.clone().into()).await.unwrap();
     let first_copy = entry();
     let again = BuildRequest { origin: Origin("another".into()), ..request };
-    process.manager.admit_build(&again).await.unwrap();
+    process.manager.admit(&again.clone().into()).await.unwrap();
     assert_eq!(entry(), first_copy);
     process.manager.resume().unwrap();
-    process.manager.admit_build(&again).await.unwrap();
-    process.manager.build(again.clone());
+    process.take(again.clone()).await;
     process.manager.drained().await;
     is_active(&world, first(), "built once");
     nothing_is_journalled(state.path());
     let calls = world.calls_made();
-    process.manager.admit_build(&again).await.unwrap();
-    process.manager.build(again);
+    process.take(again).await;
     process.manager.drained().await;
     nothing_is_journalled(state.path());
     assert_eq!(world.calls_made(), calls);
@@ -428,9 +416,9 @@ async fn an_entry_whose_request_cannot_be_read_is_set_aside() {
     let process = Process::start(&world, state.path(), None);
     let stranger = Origin("of another control plane".into());
     let build = BuildRequest { origin: stranger.clone(), ..server(&world, 1, nodes[0], true) };
-    process.manager.admit_build(&build).await.unwrap();
+    process.manager.admit(&build.clone().into()).await.unwrap();
     let delete = DeleteRequest { origin: stranger, ..delete(&world, first()) };
-    process.manager.admit_delete(&delete).await.unwrap();
+    process.manager.admit(&delete.clone().into()).await.unwrap();
     process.ended().await;
     start_again(&world, state.path()).await;
     let files = std::fs::read_dir(state.path().join("bessemer/journal")).unwrap();

@@ -19,8 +19,7 @@ async fn build_in(state: &Path, hinder: impl Fn(&World)) -> Arc<World> {
     hinder(&world);
     let process = Process::start(&world, state, None);
     let request = with_volume(&world, server(&world, 1, nodes[0], true));
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.ended().await;
     world
 }
@@ -54,8 +53,7 @@ async fn build_with(state: &Path, user_data: &str, file: &str) -> Arc<World> {
     request.instance.user_data = Some(user_data.into());
     world.tables().instances.insert(first(), request.instance.clone());
     request.injected_files = vec![InjectedFile { path: "/etc/motd".to_owned(), contents: file.into() }];
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     process.ended().await;
     world
 }
@@ -116,8 +114,7 @@ async fn a_delete_waits_for_neutron_and_tells_nobody_where_it_is() {
     (0..3).for_each(|_| world.trouble("delete_ports", Trouble::Unavailable));
     let process = Process::start(&world, state.path(), None);
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.take(request).await;
     process.ended().await;
     let tables = world.tables();
     assert!(tables.instances[&first()].deleted);
@@ -135,8 +132,7 @@ async fn builds_that_are_being_undone_hold_up_no_other() {
     for (number, node) in (1..).zip(failing) {
         world.sim.fail_deploy(node.0, "the disk is broken");
         let request = server(&world, number, *node, false);
-        process.manager.admit_build(&request).await.unwrap();
-        process.manager.build(request);
+        process.take(request).await;
     }
     for node in failing {
         world.sim.wait_for_state(node.0, State::Deleting).await;
@@ -148,8 +144,7 @@ async fn builds_that_are_being_undone_hold_up_no_other() {
     let process = Process::start(&world, state.path(), None);
     process.manager.resume().unwrap();
     let request = server(&world, 99, *last, false);
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     let active = world.sim.wait_for_state(last.0, State::Active);
     tokio::time::timeout(Duration::from_hours(1), active).await.expect("the build does not begin");
     world.sim.release();

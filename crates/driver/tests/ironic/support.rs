@@ -95,7 +95,7 @@ impl Progress for Journal {
         self.waits.lock().unwrap().extend(because.map(str::to_owned));
     }
 
-    fn saved(&self, plan: &str) -> Option<Value> {
+    async fn saved(&self, plan: &str) -> Option<Value> {
         self.saved.lock().unwrap().get(plan).cloned()
     }
 

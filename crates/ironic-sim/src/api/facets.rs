@@ -38,7 +38,9 @@ pub(super) fn validate(cx: &Context<'_>, id: Uuid) -> Answer {
 /// What the deploy interface says of a node that has nothing to boot.
 pub(super) fn no_boot_source(id: Uuid) -> String {
     format!(
-        "Cannot validate image information for node {id} because one or more parameters are missing from its instance_info and insufficient information is present to boot from a remote volume. Missing are: ['image_source']"
+        "Cannot validate image information for node {id} because one or more parameters are missing from its \
+         instance_info and insufficient information is present to boot from a remote volume. Missing are: \
+         ['image_source']"
     )
 }
 

@@ -225,7 +225,8 @@ fn unique(world: &World, node: &Node) -> Result<(), Refusal> {
         return Err(Refusal::new(
             409,
             format!(
-                "Instance {instance} is already associated with a node, it cannot be associated with this other node {}",
+                "Instance {instance} is already associated with a node, it cannot be associated with this \
+                 other node {}",
                 node.uuid
             ),
         ));
@@ -313,7 +314,9 @@ pub(super) fn delete(cx: &mut Context<'_>, id: Uuid) -> Answer {
         return Err(Refusal::new(
             409,
             format!(
-                "Can not delete node \"{id}\" while it is in provision state \"{}\". Valid provision states to perform deletion are: \"('manageable', 'enroll', 'adopt failed', 'available')\", or set the node into maintenance mode",
+                "Can not delete node \"{id}\" while it is in provision state \"{}\". Valid provision states to \
+                 perform deletion are: \"('manageable', 'enroll', 'adopt failed', 'available')\", or set the node \
+                 into maintenance mode",
                 node.provision_state
             ),
         ));

@@ -74,8 +74,8 @@ pub(super) fn provision(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer {
         return Err(Refusal::new(
             503,
             format!(
-                "Unable to process request at this time. The concurrent action limit for {what} has been reached. Please \
-                 contact your administrator and try again later."
+                "Unable to process request at this time. The concurrent action limit for {what} has been \
+                 reached. Please contact your administrator and try again later."
             ),
         ));
     }

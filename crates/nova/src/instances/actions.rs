@@ -1,6 +1,7 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
 use compute::ports::{self, Action, Fault, Refusal};
+use compute::request::Kind;
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -16,17 +17,13 @@ const MESSAGE_BYTES: usize = 255;
 
 /// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`):
 /// that of the method in stock, which for a build begins with an underscore of its own.
-pub fn event(action: Action) -> &'static str {
+pub fn event(action: &Action) -> &str {
     match action {
-        Action::Create => "compute__do_build_and_run_instance",
-        Action::Delete => "compute_terminate_instance",
+        Action::Operation(Kind::Create) => "compute__do_build_and_run_instance",
+        Action::Operation(Kind::Delete) => "compute_terminate_instance",
         Action::PowerUpdate => "compute_power_update",
+        Action::Other(name) => name,
     }
-}
-
-/// The name of the event of any method.
-pub fn of_method(method: &str) -> String {
-    format!("compute_{method}")
 }
 
 /// Stores a fault. An instance that is gone has none: once it is purged, a fault breaks the foreign key of

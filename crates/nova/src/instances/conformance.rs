@@ -66,7 +66,7 @@ impl ControlPlane for Cloud {
         instance.insert("deleted".to_owned(), json!(true));
     }
 
-    async fn begun(&self, id: InstanceId, action: Action) -> usize {
+    async fn begun(&self, id: InstanceId, action: &Action) -> usize {
         let tables = self.database.tables();
         let is_it = |event: &&crate::conductor::database::Event| {
             event.instance == id.to_string() && event.name == actions::event(action)

@@ -1,6 +1,6 @@
 //! The instances of a stock Nova: records, faults and events, all through nova-conductor.
 
-mod actions;
+pub(crate) mod actions;
 #[cfg(test)]
 mod conformance;
 mod disks;
@@ -18,7 +18,7 @@ mod tests;
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::ports::{self, Action, Fault};
-use compute::request::{BuildRequest, DeleteRequest};
+use compute::request::BuildRequest;
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::{ReadDeleted, RequestContext};
@@ -31,7 +31,6 @@ use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
 use crate::inventory::RecordIds;
-use crate::server::Records;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =
@@ -266,7 +265,7 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> ports::Result<()> {
         let event = actions::event(action);
@@ -277,7 +276,7 @@ impl ports::Instances for Instances {
         &self,
         context: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
         actions::finish_event(&self.conductor, context, id, actions::event(action), failure).await
@@ -309,36 +308,5 @@ impl ports::Instances for Instances {
 
     async fn reschedule(&self, request: &BuildRequest, reason: &str, details: &str) -> ports::Result<()> {
         reschedule::reschedule(&self.conductor, request, reason, details).await
-    }
-
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
-        request::journalled_build(origin)
-    }
-
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
-        request::journalled_delete(origin)
-    }
-}
-
-#[async_trait]
-impl Records for Instances {
-    async fn start_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-    ) -> ports::Result<()> {
-        let event = actions::of_method(method);
-        actions::start_event(&self.conductor, context, &self.host, id, &event, false).await
-    }
-
-    async fn finish_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()> {
-        actions::finish_event(&self.conductor, context, id, &actions::of_method(method), failure).await
     }
 }

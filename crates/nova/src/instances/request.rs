@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use compute::request::{BuildRequest, DeleteRequest, InjectedFile, NetworkRequest, NetworkRequests, Origin};
+use compute::ports;
+use compute::request::{
+    BuildRequest, DeleteRequest, InjectedFile, Kind, NetworkRequest, NetworkRequests, Origin, Request,
+};
 use driver::NodeId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -68,16 +71,30 @@ pub fn delete(args: &Args, context: &RequestContext) -> Result<DeleteRequest, Ma
     })
 }
 
-/// Reads a journalled request for a server.
-pub fn journalled_build(origin: &Value) -> Option<BuildRequest> {
-    let (args, context) = journalled(origin, BUILD)?;
-    build(args, &context).ok()
+/// Reads a request of this kind.
+pub fn operation(kind: Kind, args: &Args, context: &RequestContext) -> Result<Request, Malformed> {
+    match kind {
+        Kind::Create => build(args, context).map(Request::Create),
+        Kind::Delete => delete(args, context).map(Request::Delete),
+    }
 }
 
-/// Reads a journalled request to end a server.
-pub fn journalled_delete(origin: &Value) -> Option<DeleteRequest> {
-    let (args, context) = journalled(origin, TERMINATE)?;
-    delete(args, &context).ok()
+/// The method that asks for an operation.
+fn method(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Create => BUILD,
+        Kind::Delete => TERMINATE,
+    }
+}
+
+/// Reads requests in the form in which they are journalled.
+pub struct Requests;
+
+impl ports::Requests for Requests {
+    fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
+        let (args, context) = journalled(origin, method(kind))?;
+        operation(kind, args, &context).ok()
+    }
 }
 
 fn journalled<'a>(origin: &'a Value, method: &str) -> Option<(&'a Args, RequestContext)> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{Power, TaskState, VmState};
-use compute::ports::Instances as _;
-use compute::request::NetworkRequests;
+use compute::ports::{Instances as _, Requests as _};
+use compute::request::{Kind, NetworkRequests, Request};
 use oslo::rpc::CallError;
 use secrecy::ExposeSecret;
 
@@ -204,7 +204,10 @@ async fn a_resumed_event_is_begun_only_when_it_was_not() {
             .then(Ok(list("InstanceActionEventList", events)))
             .then(Ok(Value::Null));
         let id = testing::instance().id;
-        instances(&script).start_event(&RequestContext::admin(), id, Action::Delete, true).await.unwrap();
+        instances(&script)
+            .start_event(&RequestContext::admin(), id, &Kind::Delete.into(), true)
+            .await
+            .unwrap();
         assert_eq!(script.names().contains(&"InstanceActionEvent.event_start".to_owned()), begun);
     }
 }
@@ -214,14 +217,12 @@ async fn events_have_the_names_of_stocks_methods() {
     let context = RequestContext::admin();
     let id = testing::instance().id;
     let script = Script::default();
-    for action in [Action::Create, Action::Delete, Action::PowerUpdate] {
+    let refused = Action::Other("compute_pause_instance".to_owned());
+    for action in [Kind::Create.into(), Kind::Delete.into(), Action::PowerUpdate, refused] {
         let script = script.clone().then(Ok(Value::Null)).then(Ok(Value::Null));
-        instances(&script).start_event(&context, id, action, false).await.unwrap();
-        instances(&script).finish_event(&context, id, action, None).await.unwrap();
+        instances(&script).start_event(&context, id, &action, false).await.unwrap();
+        instances(&script).finish_event(&context, id, &action, None).await.unwrap();
     }
-    let script = script.then(Ok(Value::Null)).then(Ok(Value::Null));
-    instances(&script).start_method(&context, id, "pause_instance").await.unwrap();
-    instances(&script).finish_method(&context, id, "pause_instance", None).await.unwrap();
     let names: Vec<Value> = script.sent().iter().map(|sent| sent.args["args"][1].clone()).collect();
     let twice = |name: &str| [json!(name), json!(name)];
     let expected = [
@@ -305,13 +306,14 @@ fn what_the_journal_keeps_is_the_request_again() {
     let context = RequestContext::from_message(&message);
     let build = request::build(&testing::build_args(), &context).unwrap();
     let text = serde_json::to_string(&build.origin.0).unwrap();
-    let again = request::journalled_build(&serde_json::from_str(&text).unwrap()).unwrap();
+    let again = request::Requests.decode(Kind::Create, &serde_json::from_str(&text).unwrap());
+    let Some(Request::Create(again)) = again else { panic!("{again:?}") };
     assert_eq!(again.origin.0, build.origin.0);
     assert_eq!(again.context.request_id, context.request_id);
     assert_eq!(again.context.auth_token.unwrap().expose_secret(), "TOKEN");
     assert_eq!(again.node, build.node);
-    assert!(request::journalled_delete(&build.origin.0).is_none());
-    assert!(request::journalled_build(&json!({"method": "build_and_run_instance"})).is_none());
+    assert!(request::Requests.decode(Kind::Delete, &build.origin.0).is_none());
+    assert!(request::Requests.decode(Kind::Create, &json!({"method": "build_and_run_instance"})).is_none());
 }
 
 #[test]

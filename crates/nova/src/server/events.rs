@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use compute::instance::Instance;
+use compute::instance::{Expect, Instance};
+use compute::ports::Instances;
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use oslo::rpc::Failure;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::Worker;
 use super::methods::{EventEnd, Record};
-use super::outcome::{Records, nova, recorded};
+use super::outcome::{nova, recorded};
 use crate::instances::parse::{self, Malformed};
 
 /// One piece of news.
@@ -26,7 +27,7 @@ struct News {
 /// Passes the news on, one after the other. A piece that is unreadable or fails does not stop those after it.
 pub async fn external(
     worker: &dyn Worker,
-    instances: &dyn Records,
+    instances: &dyn Instances,
     context: &RequestContext,
     args: &Map<String, Value>,
 ) -> Result<Value, Failure> {
@@ -78,7 +79,7 @@ fn piece(value: &Value) -> Option<News> {
 
 async fn pass_on(
     worker: &dyn Worker,
-    instances: &dyn Records,
+    instances: &dyn Instances,
     context: &RequestContext,
     instance: &mut Instance,
     news: &News,
@@ -96,9 +97,14 @@ async fn pass_on(
                 let text = "Volume size extension is not supported by the hypervisor.";
                 Err(nova("ExtendVolumeNotSupported", 400, text, &[]))
             };
-            let ended = recorded(instances, context, instance, "extend_volume", record, extend).await;
-            if let Err(failure) = ended {
-                warn!(instance = %id, %failure, "the volume of a bare metal server grew");
+            let (refused, ending) =
+                recorded(instances, context, instance, "extend_volume", record, extend).await;
+            if let Err(failure) = refused {
+                warn!(instance = %id, %failure, "volume resize of a bare metal server ignored");
+            }
+            // News of others wait behind this one: what cannot be written now is only logged.
+            if ending.write(instances, context, instance, Expect::Anything).await.is_err() {
+                warn!(instance = %id, "the refusal of the volume resize does not show at the server");
             }
         }
         (name, _, tag) => {

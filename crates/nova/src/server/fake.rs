@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
-use compute::request::{BuildRequest, DeleteRequest};
+use compute::request::{BuildRequest, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Records, Undo, Worker};
+use super::{Undo, Worker};
+use crate::instances::actions::event;
 
 /// The calls.
 #[derive(Clone, Default)]
@@ -95,10 +96,10 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        action: Action,
+        action: &Action,
         _: bool,
     ) -> ports::Result<()> {
-        self.log.note(format!("start {action:?}"));
+        self.log.note(format!("start {}", event(action)));
         Ok(())
     }
 
@@ -106,41 +107,18 @@ impl Instances for Fake {
         &self,
         _: &RequestContext,
         _: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> ports::Result<()> {
-        self.log.note(format!("finish {action:?} {}", if failure.is_some() { "Error" } else { "Success" }));
+        self.log.note(format!(
+            "finish {} {}",
+            event(action),
+            if failure.is_some() { "Error" } else { "Success" }
+        ));
         Ok(())
     }
 
     async fn reschedule(&self, _: &BuildRequest, _: &str, _: &str) -> ports::Result<()> {
-        Ok(())
-    }
-
-    fn decode_build(&self, _: &Value) -> Option<BuildRequest> {
-        None
-    }
-
-    fn decode_delete(&self, _: &Value) -> Option<DeleteRequest> {
-        None
-    }
-}
-
-#[async_trait]
-impl Records for Fake {
-    async fn start_method(&self, _: &RequestContext, _: InstanceId, method: &str) -> ports::Result<()> {
-        self.log.note(format!("start {method}"));
-        Ok(())
-    }
-
-    async fn finish_method(
-        &self,
-        _: &RequestContext,
-        _: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()> {
-        self.log.note(format!("finish {method} {}", if failure.is_some() { "Error" } else { "Success" }));
         Ok(())
     }
 }
@@ -216,30 +194,26 @@ impl Undo for Fake {
     }
 }
 
+fn name(request: &Request) -> &'static str {
+    match request {
+        Request::Create(_) => "build",
+        Request::Delete(_) => "delete",
+    }
+}
+
 #[async_trait]
 impl Worker for Fake {
-    async fn admit_build(&self, request: &BuildRequest) -> io::Result<()> {
+    async fn admit(&self, request: &Request) -> io::Result<()> {
         if self.no_journal {
             return Err(io::Error::other("No space left on device"));
         }
-        self.log.note(format!("admit build {}", request.instance.id));
+        self.log.note(format!("admit {} {}", name(request), request.instance().id));
         Ok(())
     }
 
-    async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
-        if self.no_journal {
-            return Err(io::Error::other("Read-only file system"));
-        }
-        self.log.note(format!("admit delete {}", request.instance.id));
-        Ok(())
-    }
-
-    fn build(&self, request: BuildRequest) {
-        self.log.note(format!("build {} on {}", request.instance.id, request.node));
-    }
-
-    fn delete(&self, request: DeleteRequest) {
-        self.log.note(format!("delete {}", request.instance.id));
+    fn start(&self, request: Request) {
+        let on = request.key().node.map(|node| format!(" on {node}")).unwrap_or_default();
+        self.log.note(format!("{} {}{on}", name(&request), request.instance().id));
     }
 
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {

@@ -2,11 +2,15 @@
 //!
 //! Facts: `nova/compute/rpcapi.py`, `nova/compute/manager.py`.
 
+use compute::request::Kind;
+
+use crate::instances::request::{BUILD, TERMINATE};
+
 /// What a method leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    Build,
-    Terminate,
+    /// An operation, which is journalled before the request is acknowledged.
+    Operation(Kind),
     /// News from Neutron, Ironic or Cinder.
     Events,
     /// The addresses of an instance are read again.
@@ -16,6 +20,22 @@ pub enum Route {
     /// A console proxy asks whether a token's port is right.
     ValidateConsolePort,
     Refuse(Refusal),
+}
+
+impl Route {
+    /// The operation that must survive us before the request is acknowledged.
+    pub fn journalled(self) -> Option<Kind> {
+        match self {
+            Self::Operation(kind) => Some(kind),
+            // Done or refused at once.
+            Self::Events
+            | Self::InjectNetworkInfo
+            | Self::SetHostEnabled
+            | Self::CacheImages
+            | Self::ValidateConsolePort
+            | Self::Refuse(_) => None,
+        }
+    }
 }
 
 /// A method that is refused: with which failure, recorded how, leaving what to take back.
@@ -110,8 +130,8 @@ const METHODS: &[(&str, Route)] = {
     use Leftover::{Attachment, Claim, Detaching, Image, Migration, Rebuild, Resize, Swap};
     use Reason::{MovePreCheck, NotYet, Unsupported};
     &[
-        ("build_and_run_instance", Route::Build),
-        ("terminate_instance", Route::Terminate),
+        (BUILD, Route::Operation(Kind::Create)),
+        (TERMINATE, Route::Operation(Kind::Delete)),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
         ("set_host_enabled", Route::SetHostEnabled),

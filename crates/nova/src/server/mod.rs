@@ -1,8 +1,8 @@
 //! The RPC server: what nova-api, nova-conductor and others ask of a compute service. Serves the topics `compute` and
 //! `compute-alt` alike.
 //!
-//! A build and a delete are kept in the journal before they are acknowledged ([`Endpoint::admit`]); from then on they
-//! are this service's to bring to an end. A delete that the journal does not take is begun all the same: its trace is the
+//! An operation is kept in the journal before its request is acknowledged ([`Endpoint::admit`]); from then on it is this
+//! service's to bring to an end. A delete that the journal does not take is begun all the same: its trace is the
 //! instance's task, which a start looks for. Everything else is done or refused at once. A request that cannot be read gets a
 //! failure, and, where its instance can be read, a fault that the user sees: nothing is lost in silence.
 
@@ -24,15 +24,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use compute::instance::{Expect, Instance, InstanceUpdate, VmState};
-use compute::ports::Machines;
+use compute::ending::{Change, Ending};
+use compute::instance::{Expect, Instance};
+use compute::ports::{Instances, Machines};
+use compute::request::Kind;
+use oslo::context::RequestContext;
 use oslo::rpc::{Failure, Request, can_serve};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tracing::{Instrument, error, warn};
 
-use self::methods::{EVACUATION, EventEnd, Record, Refusal, Route, route};
-pub use self::outcome::Records;
+use self::methods::{EVACUATION, Refusal, Route, route};
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
@@ -48,7 +50,7 @@ const BASE_VERSION: &str = "1.1";
 #[derive(Clone)]
 pub struct Ports {
     pub worker: Arc<dyn Worker>,
-    pub instances: Arc<dyn Records>,
+    pub instances: Arc<dyn Instances>,
     pub machines: Arc<dyn Machines>,
     pub undo: Arc<dyn Undo>,
 }
@@ -70,47 +72,33 @@ impl Endpoint {
 
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
     async fn keep(&self, request: &Request) {
-        let (args, context) = (&request.args, &request.context);
-        let kept = match route(&request.method) {
-            Some(Route::Build) => match request::build(args, context) {
-                Ok(build) => self.ports.worker.admit_build(&build).await,
-                Err(_) => return,
-            },
-            Some(Route::Terminate) => match request::delete(args, context) {
-                Ok(delete) => self.ports.worker.admit_delete(&delete).await,
-                Err(_) => return,
-            },
-            _ => return,
-        };
-        let Err(error) = kept else { return };
-        if request.method == request::TERMINATE {
-            error!(%error, "the delete cannot be journalled and is begun without; see [DEFAULT] state_path");
-        } else {
-            error!(method = request.method, %error, "the request cannot be journalled and is refused");
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            refused
-                .insert(request.unique_id.clone(), format!("the request could not be journalled: {error}"));
+        let Some(kind) = route(&request.method).and_then(Route::journalled) else { return };
+        let Ok(operation) = request::operation(kind, &request.args, &request.context) else { return };
+        let Err(error) = self.ports.worker.admit(&operation).await else { return };
+        match kind {
+            Kind::Create => {
+                error!(method = request.method, %error, "the request cannot be journalled and is refused");
+                let reason = format!("the request could not be journalled: {error}");
+                let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.insert(request.unique_id.clone(), reason);
+            }
+            // Its trace is the instance's task.
+            Kind::Delete => {
+                error!(%error, "the delete cannot be journalled and is begun without; see [DEFAULT] state_path");
+            }
         }
     }
 
-    async fn build(&self, request: &Request) -> Result<Value, Failure> {
-        match self.kept(request).and_then(|()| request::build(&request.args, &request.context).map_err(text))
-        {
-            Ok(build) => {
-                self.ports.worker.build(build);
+    async fn operation(&self, kind: Kind, request: &Request) -> Result<Value, Failure> {
+        let operation = self
+            .kept(request)
+            .and_then(|()| request::operation(kind, &request.args, &request.context).map_err(text));
+        match operation {
+            Ok(operation) => {
+                self.ports.worker.start(operation);
                 Ok(Value::Null)
             }
-            Err(reason) => self.give_up(request, "_do_build_and_run_instance", reason).await,
-        }
-    }
-
-    async fn terminate(&self, request: &Request) -> Result<Value, Failure> {
-        match request::delete(&request.args, &request.context).map_err(text) {
-            Ok(delete) => {
-                self.ports.worker.delete(delete);
-                Ok(Value::Null)
-            }
-            Err(reason) => self.give_up(request, &request.method, reason).await,
+            Err(reason) => self.give_up(kind, request, reason).await,
         }
     }
 
@@ -120,38 +108,34 @@ impl Endpoint {
         refused.remove(&request.unique_id).map_or(Ok(()), Err)
     }
 
-    /// Ends a build or a delete that cannot even begin: the server goes to ERROR with a fault, and a build's claim goes.
-    async fn give_up(&self, request: &Request, method: &str, reason: String) -> Result<Value, Failure> {
+    /// Ends an operation that cannot even begin: the server goes to ERROR with a fault, and the claim of a create goes.
+    async fn give_up(&self, kind: Kind, request: &Request, reason: String) -> Result<Value, Failure> {
         let failure = nova("NovaException", 500, &reason, &[]);
         let Ok(mut instance) = instance_of(request) else { return Err(failure) };
-        error!(instance = %instance.id, method, reason, "the request cannot be worked on");
+        error!(instance = %instance.id, operation = kind.name(), reason, "the request cannot be worked on");
         let (instances, context) = (&*self.ports.instances, &request.context);
-        let record = Record { event: EventEnd::Failure, fault: true, revert: false };
-        let refused = failure.clone();
-        let result =
-            recorded(instances, context, &mut instance, method, record, async { Err(refused) }).await;
-        let update = InstanceUpdate {
-            vm_state: Some(VmState::Error),
-            task_state: Some(None),
-            ..InstanceUpdate::default()
-        };
-        let failed = patiently(|| {
-            let (mut instance, update) = (instance.clone(), update.clone());
-            async move { instances.update(context, &mut instance, update, Expect::Anything).await }
-        });
-        if let Err(error) = failed.await {
-            error!(instance = %instance.id, %error, "the server cannot be shown as failed");
+        let mut ending = Ending::failure(kind, reason.clone(), reason, Change::Error);
+        if let Err(error) = instances.start_event(context, instance.id, &kind.into(), false).await {
+            warn!(instance = %instance.id, %error, "the operation ends without its event");
+            ending.event = None;
         }
-        if request.method == request::BUILD
+        while let Err(left) = ending.write(instances, context, &mut instance, Expect::Anything).await {
+            ending = left;
+            tokio::time::sleep(RETRY).await;
+        }
+        let holds_node = match kind {
+            Kind::Create => true,
+            Kind::Delete => false,
+        };
+        if holds_node
             && let Err(error) = patiently(|| self.ports.machines.release(context, instance.id)).await
         {
             warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");
         }
-        result
+        Err(failure)
     }
 
     async fn refuse(&self, refusal: Refusal, request: &Request) -> Result<Value, Failure> {
-        let instances = &self.ports.instances;
         let instance = match instance_of(request) {
             Ok(instance) => Some(instance),
             // Some methods are about the host and have none.
@@ -168,7 +152,34 @@ impl Endpoint {
             self.take_back(refusal, request, Some(seen)).await;
             Err(failure)
         };
-        recorded(&**instances, &request.context, &mut instance, &request.method, refusal.record, work).await
+        let (instances, context) = (&*self.ports.instances, &request.context);
+        let (result, ending) =
+            recorded(instances, context, &instance, &request.method, refusal.record, work).await;
+        if let Err(left) = ending.write(instances, context, &mut instance, Expect::Anything).await {
+            self.write_later(context.clone(), instance, left);
+        }
+        result
+    }
+
+    /// Writes what is left of a refusal behind its answer, as long as this process lives; a start ends what is then left
+    /// of its task.
+    fn write_later(&self, context: RequestContext, mut instance: Instance, mut ending: Ending) {
+        let instances = self.ports.instances.clone();
+        self.do_behind(async move {
+            loop {
+                tokio::time::sleep(RETRY).await;
+                match ending.write(&*instances, &context, &mut instance, Expect::Anything).await {
+                    Ok(()) => return,
+                    Err(left) => ending = left,
+                }
+            }
+        });
+    }
+
+    fn do_behind(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        while behind.try_join_next().is_some() {}
+        behind.spawn(work.in_current_span());
     }
 
     /// Takes back what was prepared for a refused request. A caller who waits for the refusal has it soon, even where a
@@ -182,11 +193,7 @@ impl Endpoint {
             // Who asked may wait no longer.
             let _ = done.send(());
         };
-        {
-            let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-            while behind.try_join_next().is_some() {}
-            behind.spawn(work.in_current_span());
-        }
+        self.do_behind(work);
         let patience = if wants_reply { REPLY } else { Duration::MAX };
         if tokio::time::timeout(patience, is_done).await.is_err() {
             warn!("the refusal is answered before everything is taken back");
@@ -199,8 +206,7 @@ impl Endpoint {
         };
         let worker = &*self.ports.worker;
         match route {
-            Route::Build => self.build(&request).await,
-            Route::Terminate => self.terminate(&request).await,
+            Route::Operation(kind) => self.operation(kind, &request).await,
             Route::Events => {
                 events::external(worker, &*self.ports.instances, &request.context, &request.args).await
             }

@@ -1,103 +1,51 @@
-//! How a method's failure is written down: the server's fault, the end of the event, the end of the task, in this order
-//! (the decorators of `nova/compute/manager.py`). The order matters: when the task is over the user may look, and then all must be there.
+//! What is to be written of a method that is done at once: the server's fault, the end of the event, the end of the task (the
+//! decorators of `nova/compute/manager.py`).
 
-use async_trait::async_trait;
-use compute::instance::{Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Fault, Instances};
-use driver::InstanceId;
+use compute::ending::{Change, Ending, Event};
+use compute::instance::Instance;
+use compute::ports::{self, Action, Fault, Instances};
 use oslo::context::RequestContext;
 use oslo::rpc::Failure;
 use serde_json::{Map, Value, json};
-use tracing::{error, warn};
 
 use super::methods::{EventEnd, Record};
 use crate::refusals;
 
-/// The instances, and the events of any method by its name: what is refused is no action of the manager's.
-#[async_trait]
-pub trait Records: Instances {
-    /// Begins the event of a method.
-    async fn start_method(&self, context: &RequestContext, id: InstanceId, method: &str)
-    -> ports::Result<()>;
-
-    /// Ends the event of a method, as [`Instances::finish_event`] does.
-    async fn finish_method(
-        &self,
-        context: &RequestContext,
-        id: InstanceId,
-        method: &str,
-        failure: Option<(&str, &str)>,
-    ) -> ports::Result<()>;
-}
-
-/// Runs a method's work for an instance and writes down how it ended.
+/// Runs a method's work for an instance. Answers its result, and what is to be written of it.
 pub async fn recorded(
-    instances: &dyn Records,
-    context: &RequestContext,
-    instance: &mut Instance,
-    method: &str,
-    record: Record,
-    work: impl Future<Output = Result<Value, Failure>> + Send,
-) -> Result<Value, Failure> {
-    let has_event = record.event != EventEnd::None;
-    let begun = if has_event { instances.start_method(context, instance.id, method).await } else { Ok(()) };
-    let result = match begun {
-        Ok(()) => {
-            let result = work.await;
-            if let Err(failure) = &result
-                && record.fault
-            {
-                write_fault(instances, context, instance, failure).await;
-            }
-            if has_event {
-                let shown = result.as_ref().err().filter(|_| record.event == EventEnd::Failure);
-                let text = shown.map(said);
-                let finished = instances
-                    .finish_method(context, instance.id, method, text.as_deref().map(|text| (text, text)))
-                    .await;
-                if let Err(error) = finished {
-                    warn!(instance = %instance.id, method, %error, "the end of the event is not written down");
-                }
-            }
-            result
-        }
-        // An action that is not there: the method does not run, as in stock, but its task ends.
-        Err(error) => Err(failure(error)),
-    };
-    if let Err(failure) = &result
-        && record.revert
-        && !is_other_task(failure)
-    {
-        end_task(instances, context, instance).await;
-    }
-    result
-}
-
-/// Writes the server's fault; an instance that is gone has none.
-pub async fn write_fault(
     instances: &dyn Instances,
     context: &RequestContext,
     instance: &Instance,
-    failure: &Failure,
-) {
-    if failure.is("InstanceNotFound") {
-        return;
-    }
-    let code = failure.kwargs.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-    let message = said(failure);
-    let fault = Fault { code: code.unwrap_or(500), details: message.clone(), message };
-    if let Err(error) = instances.record_fault(context, instance.id, &fault).await {
-        error!(instance = %instance.id, %error, fault = fault.message, "the fault is not written down");
-    }
+    method: &str,
+    record: Record,
+    work: impl Future<Output = Result<Value, Failure>> + Send,
+) -> (Result<Value, Failure>, Ending) {
+    let action = Action::Other(format!("compute_{method}"));
+    let has_event = record.event != EventEnd::None;
+    let begun =
+        if has_event { instances.start_event(context, instance.id, &action, false).await } else { Ok(()) };
+    let (runs, result) = match begun {
+        Ok(()) => (true, work.await),
+        // An action that is not there: the method does not run, as in stock, but its task ends.
+        Err(error) => (false, Err(failure(error))),
+    };
+    let failed = result.as_ref().err();
+    let event = Event { action, shows_failure: record.event == EventEnd::Failure };
+    let reverts = record.revert && failed.is_some_and(|failure| !is_other_task(failure));
+    let ending = Ending {
+        failure: failed.map(fault),
+        // An instance that is gone has no faults.
+        fault: record.fault && runs && failed.is_some_and(|failure| !failure.is("InstanceNotFound")),
+        event: (has_event && runs).then_some(event),
+        change: reverts.then_some(Change::TaskEnds),
+    };
+    (result, ending)
 }
 
-/// Ends the instance's task, whatever it is.
-async fn end_task(instances: &dyn Instances, context: &RequestContext, instance: &mut Instance) {
-    let update = InstanceUpdate { task_state: Some(None), ..InstanceUpdate::default() };
-    match instances.update(context, instance, update, Expect::Anything).await {
-        Ok(()) | Err(ports::Error::InstanceGone(_)) => {}
-        Err(error) => error!(instance = %instance.id, %error, "the task could not be ended"),
-    }
+fn fault(failure: &Failure) -> Fault {
+    let code = failure.kwargs.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
+    let message = said(failure);
+    Fault { code: code.unwrap_or(500), details: message.clone(), message }
 }
 
 /// What a user reads: the message, or the class of an exception without one (`exception_to_dict`).

@@ -1,10 +1,10 @@
-//! Who does what the requests ask for.
+//! The compute manager as seen by the RPC server.
 
 use std::io;
 
 use async_trait::async_trait;
 use compute::Manager;
-use compute::request::{BuildRequest, DeleteRequest};
+use compute::request::Request;
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use uuid::Uuid;
@@ -12,17 +12,11 @@ use uuid::Uuid;
 /// The compute manager, as the server sees it.
 #[async_trait]
 pub trait Worker: Send + Sync {
-    /// Keeps a build for after a crash.
-    async fn admit_build(&self, request: &BuildRequest) -> io::Result<()>;
+    /// Keeps a request for after a crash.
+    async fn admit(&self, request: &Request) -> io::Result<()>;
 
-    /// Keeps a delete for after a crash.
-    async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()>;
-
-    /// Begins a build that was admitted.
-    fn build(&self, request: BuildRequest);
-
-    /// Begins a delete that was admitted.
-    fn delete(&self, request: DeleteRequest);
+    /// Starts the operation of a request that was admitted.
+    fn start(&self, request: Request);
 
     /// A port of an instance changed, or all of them.
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>);
@@ -39,20 +33,12 @@ pub trait Worker: Send + Sync {
 
 #[async_trait]
 impl Worker for Manager {
-    async fn admit_build(&self, request: &BuildRequest) -> io::Result<()> {
-        Manager::admit_build(self, request).await
+    async fn admit(&self, request: &Request) -> io::Result<()> {
+        Manager::admit(self, request).await
     }
 
-    async fn admit_delete(&self, request: &DeleteRequest) -> io::Result<()> {
-        Manager::admit_delete(self, request).await
-    }
-
-    fn build(&self, request: BuildRequest) {
-        Manager::build(self, request);
-    }
-
-    fn delete(&self, request: DeleteRequest) {
-        Manager::delete(self, request);
+    fn start(&self, request: Request) {
+        Manager::start(self, request);
     }
 
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {

@@ -4,11 +4,12 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 /// oslo.log's `default_log_levels`.
-pub const DEFAULT_LOG_LEVELS: &str = "amqp=WARN,boto=WARN,sqlalchemy=WARN,suds=INFO,oslo.messaging=INFO,oslo_messaging=INFO,\
-     iso8601=WARN,requests.packages.urllib3.connectionpool=WARN,urllib3.connectionpool=WARN,\
-     websocket=WARN,requests.packages.urllib3.util.retry=WARN,urllib3.util.retry=WARN,\
-     keystonemiddleware=WARN,routes.middleware=WARN,stevedore=WARN,taskflow=WARN,keystoneauth=WARN,\
-     oslo.cache=INFO,oslo_policy=INFO,dogpile.core.dogpile=INFO";
+pub const DEFAULT_LOG_LEVELS: &str = "amqp=WARN,boto=WARN,sqlalchemy=WARN,suds=INFO,\
+    oslo.messaging=INFO,oslo_messaging=INFO,iso8601=WARN,\
+    requests.packages.urllib3.connectionpool=WARN,urllib3.connectionpool=WARN,websocket=WARN,\
+    requests.packages.urllib3.util.retry=WARN,urllib3.util.retry=WARN,keystonemiddleware=WARN,\
+    routes.middleware=WARN,stevedore=WARN,taskflow=WARN,keystoneauth=WARN,oslo.cache=INFO,\
+    oslo_policy=INFO,dogpile.core.dogpile=INFO";
 
 /// Libraries that say much: their levels stay here unless the options name them, also with `debug`.
 const QUIET: [&str; 9] =

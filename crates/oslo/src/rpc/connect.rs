@@ -161,7 +161,9 @@ impl Wire {
             tokio::select! {
                 event = events.next() => match event {
                     // A refusal that closed a channel is told here too; the connection goes on then.
-                    Some(Event::Error(error)) if !self.connection.status().connected() => return error.to_string(),
+                    Some(Event::Error(error)) if !self.connection.status().connected() => {
+                        return error.to_string();
+                    }
                     Some(Event::ConnectionBlocked(reason)) => {
                         warn!(
                             %reason,

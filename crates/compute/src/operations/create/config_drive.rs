@@ -9,15 +9,15 @@ use openstack::ironic::Node;
 use oslo::context::RequestContext;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use super::{Build, server};
+use super::{Create, server};
 use crate::instance::{BlockDevice, Instance};
-use crate::manager::{Inner, caller};
+use crate::operations::{Shared, caller};
 use crate::ports;
 use crate::request::InjectedFile;
 
 /// Makes the config drive when the deployment is about to be asked for.
 pub(super) struct Drive {
-    manager: Arc<Inner>,
+    shared: Arc<Shared>,
     context: RequestContext,
     instance: Instance,
     image: Option<uuid::Uuid>,
@@ -27,12 +27,12 @@ pub(super) struct Drive {
 }
 
 impl Drive {
-    pub(super) fn new(build: &Build) -> Self {
-        let request = &build.request;
+    pub(super) fn new(create: &Create) -> Self {
+        let request = &create.request;
         Self {
-            manager: build.manager.clone(),
+            shared: create.this.shared.clone(),
             context: request.context.clone(),
-            instance: build.instance.clone(),
+            instance: create.instance.clone(),
             image: request.image_id,
             admin_password: request.admin_password.clone(),
             injected_files: request.injected_files.clone(),
@@ -41,8 +41,8 @@ impl Drive {
     }
 
     async fn metadata(&self, node: &Node) -> Result<Metadata, NoDrive> {
-        let ports = &self.manager.ports;
-        let options = &self.manager.options.build.config_drive;
+        let ports = &self.shared.ports;
+        let options = &self.shared.options.create.config_drive;
         let caller = caller(&self.context);
         let node_ports = ports.driver.ports(&caller, node.uuid).await.map_err(|error| of_ironic(&error))?;
         let groups =
@@ -161,12 +161,12 @@ fn listed(device: &BlockDevice) -> configdrive::BlockDevice {
 #[async_trait]
 impl driver::ConfigDrive for Drive {
     async fn build(&self, node: &Node) -> Result<Option<SecretString>, NoDrive> {
-        let options = self.manager.options.build.config_drive.clone();
+        let options = self.shared.options.create.config_drive.clone();
         if !server::needs_config_drive(&self.instance, &options) {
             return Ok(None);
         }
         // Making the image is work of ours.
-        let _slot = self.manager.builds.acquire().await.ok();
+        let _slot = self.shared.slots.acquire().await.ok();
         let metadata = self.metadata(node).await?;
         let made = tokio::task::spawn_blocking(move || {
             let files = configdrive::files(&metadata)?;

@@ -8,10 +8,11 @@ use driver::Error as DriverError;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::Build;
+use super::{Create, any_task};
+use crate::ending::{Change, Ending};
 use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
-use crate::journal::{Announced, Ending, Left, Shown, Stage, Verdict};
-use crate::manager::{Start, caller, run};
+use crate::journal::{Announced, Stage, Verdict};
+use crate::operations::{Operation, Retry, Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -89,7 +90,7 @@ impl Failure {
     }
 }
 
-impl Build {
+impl Create {
     /// Gives up a build that has claimed its node.
     pub(super) async fn give_up(&mut self, failure: Failure) -> Failure {
         match &failure {
@@ -98,9 +99,9 @@ impl Build {
                 // The delete takes the machine down, from whatever state, and ends with the ports. Giving them back here
                 // is a courtesy to those that the user brought: where Neutron is away the delete does not wait for it.
                 // This build is tried again, behind the delete, and as long as it has not ended the delete knows from it
-                // which ports are the user's (`Inner::brought_ports`): whoever meets Neutron first gives them back.
+                // which ports are the user's (`Registry::brought_ports`): whoever meets Neutron first gives them back.
                 match self.deallocate_networks().await {
-                    Err(away) => away,
+                    Err(why) => Failure::Away(why),
                     Ok(()) => failure,
                 }
             }
@@ -115,12 +116,12 @@ impl Build {
     /// What it means that a service was away for longer than a step waits: where it is the control plane, the build
     /// rests; where it is another one, the build fails, and the user reads `reason`.
     pub(super) async fn failed_unless_away(&self, why: String, reason: &str) -> Failure {
-        let instances = &self.manager.ports.instances;
+        let instances = &self.this.shared.ports.instances;
         let answer = instances.get(&self.request.context, self.instance.id).await;
         if let Err(ports::Error::Unavailable(why)) = answer {
             return Failure::Away(why);
         }
-        tracing::error!(%why, "{reason}");
+        tracing::warn!(%why, "{reason}");
         Failure::Abort(reason.to_owned())
     }
 
@@ -137,7 +138,7 @@ impl Build {
 
     /// Counts the failure and tells whoever listens to notifications, once, whatever restarts come in between.
     async fn tell(&mut self, failure: &Failure) {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.failure_announced, true) {
             return;
         }
         self.count(failure);
@@ -148,7 +149,7 @@ impl Build {
             self.start = Start::Failed(Verdict { reason, reschedule: false, by_policy: false, stage });
             return;
         };
-        let (announcer, context) = (&self.manager.ports.announcer, &self.request.context);
+        let (announcer, context) = (&self.this.shared.ports.announcer, &self.request.context);
         announcer.notify(context, &self.instance, Event::Create, Phase::Error(reason)).await;
         if let Start::Failed(verdict) = self.start.clone() {
             self.write_down(Verdict { stage: Stage::Told, ..verdict }).await;
@@ -157,18 +158,21 @@ impl Build {
 
     async fn write_down(&mut self, verdict: Verdict) {
         self.start = Start::Failed(verdict);
-        self.manager.write_down(&self.work, &self.request.origin, &self.start).await;
+        self.this.note(&self.start).await;
     }
 
     /// Undoes all that was done on the node, which is free afterwards and cannot be booked before it is clean: the
     /// allocation goes after this. The machine goes first: it may be writing to its volumes.
     pub(super) async fn undo(&mut self, failure: Failure) -> Failure {
         // From here on Ironic works, for as long as it takes.
-        self.permit = None;
-        let (ports, context, node) = (self.manager.ports.clone(), self.request.context.clone(), self.node());
+        self.slot = None;
+        self.this.tracker.phase("freeing the node of a failed build");
+        let (ports, context, node) =
+            (self.this.shared.ports.clone(), self.request.context.clone(), self.node());
         // The build is over: no delete need wait for less than a free node.
         let (caller, never) = (caller(&context), CancellationToken::new());
-        if let Err(error) = ports.driver.tear_down_on(run(&caller, self.instance.id, &never), node).await {
+        let run = driver::Run { cancel: &never, ..self.this.run(&caller) };
+        if let Err(error) = ports.driver.tear_down_on(run, node).await {
             tracing::error!(%error, "the node could not be freed");
             return match failure {
                 failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
@@ -195,7 +199,7 @@ impl Build {
     }
 
     async fn detach_volumes(&self, delete: bool) -> Result<(), String> {
-        let (volumes, context) = (&self.manager.ports.volumes, &self.request.context);
+        let (volumes, context) = (&self.this.shared.ports.volumes, &self.request.context);
         let detached = volumes.detach(context, &self.instance, &self.request.block_devices, delete).await;
         detached.or_else(|error| match error {
             ports::Error::Unavailable(why) => Err(why),
@@ -208,7 +212,7 @@ impl Build {
 
     /// Ends a build that failed and is undone: gives back what it has, and the request where another node is to be tried.
     /// Answers what is to be written of it; `Err`: something is away, and this is how to go on.
-    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Ending, Start> {
+    pub(super) async fn end_failed(&mut self, failure: Failure) -> Result<Ending, Retry> {
         let id = self.instance.id;
         if !matches!(failure, Failure::Superseded(_) | Failure::Away(_)) {
             self.tell(&failure).await;
@@ -224,13 +228,13 @@ impl Build {
                 tracing::info!(%why, "the build ends; another request has the instance");
                 Ok(ended())
             }
-            Failure::Away(why) => Err(Failure::Away(why)),
+            Failure::Away(why) => Err(why),
             Failure::Reschedule { reason, by_policy } if self.request.may_reschedule => {
                 tracing::warn!(node = %self.node(), %reason, by_policy, "the build failed on this node and goes back to be tried on another");
                 match self.hand_back(&reason, &rescheduled(&reason)).await {
                     Ok(()) | Err(Failure::Superseded(_)) => Ok(ended()),
                     Err(Failure::Gone) => self.release_allocation().await.map(|()| ended()),
-                    Err(away @ Failure::Away(_)) => Err(away),
+                    Err(Failure::Away(why)) => Err(why),
                     Err(
                         Failure::Abort(why) | Failure::Stuck(why) | Failure::Reschedule { reason: why, .. },
                     ) => {
@@ -250,15 +254,10 @@ impl Build {
             Failure::Stuck(reason) => {
                 let text =
                     format!("{reason} (and node {} could not be freed; delete the server)", self.node());
-                Ok(self.failed(text.clone(), text, false))
+                Ok(self.failed(text.clone(), text, Change::Error))
             }
         };
-        ended.map_err(|failure| {
-            if let Failure::Away(why) = failure {
-                tracing::warn!(%why, "a service is away; the build goes on when it is back");
-            }
-            self.resumed()
-        })
+        ended.map_err(|why| Retry { start: self.resumed(), why })
     }
 
     /// How an interrupted build goes on.
@@ -272,29 +271,29 @@ impl Build {
     }
 
     /// The server is to be in error: all that it has is given back before, its allocation, too.
-    async fn fail(&mut self, message: String, details: String, volumes: Volumes) -> Result<Ending, Failure> {
+    async fn fail(&mut self, message: String, details: String, volumes: Volumes) -> Result<Ending, String> {
         if volumes == Volumes::Deleted {
-            self.detach_volumes(true).await.map_err(Failure::Away)?;
+            self.detach_volumes(true).await?;
         }
         self.give_back().await?;
-        Ok(self.failed(message, details, true))
+        Ok(self.failed(message, details, Change::ErrorWithoutNode))
     }
 
-    fn failed(&self, message: String, details: String, homeless: bool) -> Ending {
-        tracing::error!(node = %self.node(), reason = %message, "the build failed");
-        Ending { failure: Some(Shown { message, details }), left: Left::Fault { homeless } }
+    fn failed(&self, message: String, details: String, change: Change) -> Ending {
+        tracing::warn!(node = %self.node(), reason = %message, "the build failed");
+        Ending::failure(Self::KIND, message, details, change)
     }
 
-    /// Gives back the ports and the allocation.
-    async fn give_back(&mut self) -> Result<(), Failure> {
+    /// Gives back the ports and the allocation. `Err`: a service is away.
+    async fn give_back(&mut self) -> Result<(), String> {
         self.deallocate_networks().await?;
         self.release_allocation().await
     }
 
     /// Gives the request back to the control plane, which tries another node. The instance keeps nothing.
     async fn hand_back(&mut self, reason: &str, details: &str) -> Result<(), Failure> {
-        let ports = self.manager.ports.clone();
-        self.deallocate_networks().await?;
+        let ports = self.this.shared.ports.clone();
+        self.deallocate_networks().await.map_err(Failure::Away)?;
         let update = InstanceUpdate {
             task_state: Some(Some(TaskState::Scheduling)),
             home: Some(None),
@@ -302,7 +301,7 @@ impl Build {
             build_networks: Some(BuildNetworks::Released),
             ..InstanceUpdate::default()
         };
-        let expect = Self::any_task();
+        let expect = any_task();
         ports.instances.update(&self.request.context, &mut self.instance, update, expect).await?;
         ports.machines.release(&self.request.context, self.instance.id).await?;
         // From here on the request may be the control plane's; handing it back twice would build the server twice.
@@ -310,12 +309,12 @@ impl Build {
             self.write_down(Verdict { stage: Stage::HandingBack, ..verdict }).await;
         }
         // A shutdown does not come in between.
-        let (manager, request, work) = (self.manager.clone(), self.request.clone(), self.work.clone());
+        let (this, request) = (self.this.clone(), self.request.clone());
         let (reason, details) = (reason.to_owned(), details.to_owned());
-        let handing_back = self.manager.tasks.spawn(
+        let handing_back = self.this.shared.tasks.spawn(
             async move {
-                manager.ports.instances.reschedule(&request, &reason, &details).await?;
-                if let Err(error) = manager.journal.erase(&work).await {
+                this.shared.ports.instances.reschedule(&request, &reason, &details).await?;
+                if let Err(error) = this.record.erase().await {
                     tracing::warn!(%error, "the journal entry could not be erased at once");
                 }
                 Ok(())
@@ -337,7 +336,7 @@ impl Build {
         let looks = if verdict.stage == Stage::HandingBack { HANDED_BACK_LOOKS } else { 1 };
         for look in 0..looks {
             if look > 0 {
-                let slept = self.cancel.run_until_cancelled(tokio::time::sleep(HANDED_BACK_PAUSE)).await;
+                let slept = self.this.cancel.run_until_cancelled(tokio::time::sleep(HANDED_BACK_PAUSE)).await;
                 slept.ok_or_else(Failure::deleting)?;
             }
             if self.is_elsewhere_again().await? {
@@ -349,7 +348,7 @@ impl Build {
 
     /// Whether the instance failed for good, holds another node, or is at home somewhere else.
     async fn is_elsewhere_again(&self) -> Result<bool, Failure> {
-        let ports = &self.manager.ports;
+        let ports = &self.this.shared.ports;
         let found = ports.instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
         if found.task_state == Some(TaskState::Deleting) {
@@ -362,24 +361,24 @@ impl Build {
 
     /// Takes the ports from the instance, and the addresses from what users see. What is refused is logged and left to the
     /// delete; `Err`: something is away.
-    async fn deallocate_networks(&mut self) -> Result<(), Failure> {
+    async fn deallocate_networks(&mut self) -> Result<(), String> {
         if self.request.networks == NetworkRequests::None {
             return Ok(());
         }
-        let (ports, context) = (self.manager.ports.clone(), self.request.context.clone());
+        let (ports, context) = (self.this.shared.ports.clone(), self.request.context.clone());
         let requested = self.request.brought_ports();
         match ports.networks.deallocate(&context, &self.instance, &requested).await {
-            Err(ports::Error::Unavailable(why)) => return Err(Failure::Away(why)),
+            Err(ports::Error::Unavailable(why)) => return Err(why),
             Err(error) => {
                 tracing::error!(%error, "the networks could not be given back");
                 return Ok(());
             }
             Ok(()) => {}
         }
-        let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
+        let _only_writer = self.this.shared.network_locks.lock(self.instance.id).await;
         let none = NetworkInfo::default();
         match ports.instances.save_network(&context, &mut self.instance, none).await {
-            Err(ports::Error::Unavailable(why)) => Err(Failure::Away(why)),
+            Err(ports::Error::Unavailable(why)) => Err(why),
             Err(error) => {
                 tracing::debug!(%error, "the addresses could not be taken from the instance");
                 Ok(())
@@ -389,10 +388,10 @@ impl Build {
     }
 
     /// Deletes the allocation. What is refused is logged; `Err`: Placement is away.
-    async fn release_allocation(&self) -> Result<(), Failure> {
-        let ports = &self.manager.ports;
+    async fn release_allocation(&self) -> Result<(), String> {
+        let ports = &self.this.shared.ports;
         match ports.machines.release(&self.request.context, self.instance.id).await {
-            Err(ports::Error::Unavailable(why)) => Err(Failure::Away(why)),
+            Err(ports::Error::Unavailable(why)) => Err(why),
             Err(error) => {
                 tracing::error!(%error, "the allocation could not be deleted");
                 Ok(())
@@ -403,13 +402,13 @@ impl Build {
 
     fn count(&self, failure: &Failure) {
         let is_by_policy = matches!(failure, Failure::Reschedule { by_policy: true, .. });
-        if self.manager.options.build.count_failures && !is_by_policy {
-            self.manager.ports.machines.build_ended(self.node(), false);
+        if self.this.shared.options.create.count_failures && !is_by_policy {
+            self.this.shared.ports.machines.build_ended(self.node(), false);
         }
     }
 }
 
 /// A build that did not end in a server, and did not fail here.
 fn ended() -> Ending {
-    Ending { failure: None, left: Left::Event }
+    Ending::success(Create::KIND)
 }

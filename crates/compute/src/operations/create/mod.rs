@@ -1,5 +1,5 @@
-//! A build: from the control plane's request to an active server on a node, or to a failure that leaves nothing behind
-//! (in stock: `nova/compute/manager.py`, `nova/virt/ironic/driver.py`).
+//! The creation of a server: from the control plane's request to an active server on a node, or to a failure that leaves
+//! nothing behind (in stock: `nova/compute/manager.py`, `nova/virt/ironic/driver.py`).
 //!
 //! Every step looks at what is there before it acts, so that a build that was killed anywhere is run again from the
 //! beginning and finds its own work done: the claim by the instance's record, ports by the id they carry, the node by its
@@ -11,24 +11,16 @@ mod failure;
 mod server;
 mod steps;
 
-use std::sync::Arc;
-
 use configdrive::Format;
 use driver::NodeId;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
+use super::{Operation, Retry, Start, Try};
+use crate::ending::Ending;
 use crate::instance::{Expect, Instance, TaskState, VmState};
-use crate::journal::{Ending, Left, Stage, Work};
-use crate::manager::{End, Inner, Start};
-use crate::ports::{self, Action};
-use crate::request::BuildRequest;
+use crate::journal::Stage;
+use crate::request::{BuildRequest, Kind};
 use failure::Failure;
-pub(crate) use steps::power;
-
-/// What users see of a build.
-const ACTION: Action = Action::Create;
 
 /// What the operator configured about builds.
 #[derive(Debug, Clone)]
@@ -63,108 +55,67 @@ pub struct ConfigDriveOptions {
     pub inject_network: bool,
 }
 
-/// One build.
-pub(crate) struct Build {
-    manager: Arc<Inner>,
-    work: Work,
+/// One creation of a server.
+pub(crate) struct Create {
+    this: Try,
     request: BuildRequest,
     instance: Instance,
+    /// How it would go on if it stopped now.
     start: Start,
-    cancel: CancellationToken,
-    permit: Option<OwnedSemaphorePermit>,
+    /// Its slot, as long as it does work of ours.
+    slot: Option<OwnedSemaphorePermit>,
     /// Something may be there to be undone.
     claimed: bool,
     /// Those who listen know that it began.
     announced: bool,
-    /// Its failure was counted and told.
-    told: bool,
+    /// Its failure was counted and announced.
+    failure_announced: bool,
 }
 
-impl Build {
-    pub(crate) fn new(
-        manager: Arc<Inner>,
-        work: Work,
-        request: BuildRequest,
-        start: Start,
-        cancel: CancellationToken,
-    ) -> Self {
-        let instance = request.instance.clone();
-        let claimed = start != Start::Fresh;
-        let told = matches!(&start, Start::Failed(verdict) if verdict.stage != Stage::Failed);
-        let announced = matches!(start, Start::Announced(_));
-        Self { manager, work, request, instance, start, cancel, permit: None, claimed, announced, told }
+impl Operation for Create {
+    const KIND: Kind = Kind::Create;
+
+    async fn ready(&mut self) {
+        self.this.tracker.phase("waiting for a build slot");
+        let slot = self.this.shared.slots.clone().acquire_owned();
+        self.slot = self.this.cancel.run_until_cancelled(slot).await.and_then(Result::ok);
     }
 
-    /// Runs the build and records how it ended.
-    pub(crate) async fn run(self) -> End {
-        let (request, instance) = (oslo::log::request_span(&self.request.context), self.instance.id);
-        let span = request.in_scope(|| oslo::log::instance_span(instance));
-        Box::pin(self.run_in_span()).instrument(span).await
-    }
-
-    async fn run_in_span(mut self) -> End {
-        if let Start::Ending(ending) = self.start.clone() {
-            return self.end_again(ending).await;
-        }
-        let builds = self.manager.builds.clone();
-        self.permit = self.cancel.run_until_cancelled(builds.acquire_owned()).await.and_then(Result::ok);
-        let started = std::time::Instant::now();
-        let ports = self.manager.ports.clone();
-        let (context, id) = (self.request.context.clone(), self.instance.id);
-        let resumed = self.start != Start::Fresh;
-        match ports.instances.start_event(&context, id, ACTION, resumed).await {
-            Ok(()) => {}
-            Err(ports::Error::Unavailable(_)) => return End::Unsettled(self.start),
-            Err(ports::Error::InstanceGone(_)) if !resumed => return End::Ended,
-            Err(error) => tracing::warn!(%error, "the build goes on without its event"),
-        }
-        let ending = match self.build().await {
+    async fn work(&mut self) -> Result<Ending, Retry> {
+        match self.build().await {
             Ok(Finish::Active) => {
-                tracing::info!(node = %self.node(), seconds = started.elapsed().as_secs_f64(), "server active");
-                Ending { failure: None, left: Left::Event }
+                let seconds = self.this.tracker.running().as_secs_f64();
+                tracing::info!(node = %self.node(), seconds, "server active");
+                Ok(Ending::success(Self::KIND))
             }
             Ok(Finish::Elsewhere) => {
-                tracing::info!("the build is not ours any more");
-                Ending { failure: None, left: Left::Event }
+                tracing::info!("the build goes on elsewhere, or has ended");
+                Ok(Ending::success(Self::KIND))
             }
-            Err(failure) => match self.end_failed(failure).await {
-                Ok(ending) => ending,
-                Err(next) => return End::Unsettled(next),
-            },
-        };
-        let outcome = if ending.failure.is_none() { "ended" } else { "failed" };
-        metrics::counter!("bessemer_builds_total", "outcome" => outcome).increment(1);
-        self.end(ending).await
+            Err(failure) => self.end_failed(failure).await,
+        }
     }
 
-    async fn end(&mut self, ending: Ending) -> End {
-        if matches!(ending.left, Left::Fault { .. }) {
-            // A restart must not undo the build anew: the server may be another's concern by then.
-            let start = Start::Ending(ending.clone());
-            self.manager.write_down(&self.work, &self.request.origin, &start).await;
-        }
-        let (manager, context) = (self.manager.clone(), self.request.context.clone());
-        let written =
-            manager.write_ending(&context, &mut self.instance, ACTION, Self::any_task(), ending).await;
-        written.map_or_else(|left| End::Unsettled(Start::Ending(left)), |()| End::Ended)
+    fn instance(&mut self) -> &mut Instance {
+        &mut self.instance
     }
+}
 
-    /// Writes what is left of an ending, unless the instance is past it: a delete may have come.
-    async fn end_again(&mut self, mut ending: Ending) -> End {
-        let found = self.manager.ports.instances.get(&self.request.context, self.instance.id).await;
-        match found {
-            Err(ports::Error::Unavailable(_)) => return End::Unsettled(Start::Ending(ending)),
-            Ok(Some(found)) if !found.deleted && found.vm_state == VmState::Building => self.instance = found,
-            _ => ending.left = Left::Event,
-        }
-        self.end(ending).await
+impl Create {
+    pub(crate) fn new(this: Try, request: BuildRequest) -> Self {
+        let (instance, start) = (request.instance.clone(), this.start.clone());
+        let claimed = start != Start::Fresh;
+        let announced = matches!(start, Start::Announced(_));
+        let failure_announced = matches!(&start, Start::Failed(verdict) if verdict.stage != Stage::Failed);
+        Self { this, request, instance, start, slot: None, claimed, announced, failure_announced }
     }
 
     /// The build; a failure that comes out of here is undone already.
     async fn build(&mut self) -> Result<Finish, Failure> {
         if let Start::Failed(verdict) = self.start.clone() {
+            self.this.tracker.phase("undoing what was done");
             // From here on it waits for others.
-            self.permit = None;
+            self.slot = None;
             return match self.was_handed_back(&verdict).await {
                 Ok(true) if verdict.reschedule && self.request.may_reschedule => Ok(Finish::Elsewhere),
                 Ok(_) => {
@@ -204,7 +155,7 @@ impl Build {
 
     /// Reads the instance again after a restart: the build may be over, or its purpose gone.
     async fn look_again(&mut self) -> Result<Option<Finish>, Failure> {
-        let instances = &self.manager.ports.instances;
+        let instances = &self.this.shared.ports.instances;
         let found = instances.get(&self.request.context, self.instance.id).await?;
         let found = found.filter(|instance| !instance.deleted).ok_or(Failure::Gone)?;
         self.read_block_devices().await?;
@@ -233,7 +184,7 @@ impl Build {
 
     /// Reads the disks as the build left them before a restart: with the volumes that it made, and their attachments.
     async fn read_block_devices(&mut self) -> Result<(), Failure> {
-        let instances = &self.manager.ports.instances;
+        let instances = &self.this.shared.ports.instances;
         self.request.block_devices = instances.block_devices(&self.request.context, self.instance.id).await?;
         Ok(())
     }
@@ -243,30 +194,31 @@ impl Build {
     fn expect(&self, tasks: &[Option<TaskState>]) -> Expect {
         match self.start {
             Start::Fresh => Expect::Task(tasks.to_vec()),
-            _ => Self::any_task(),
+            _ => any_task(),
         }
-    }
-
-    /// Any task that a build passes through.
-    fn any_task() -> Expect {
-        Expect::Task(vec![
-            None,
-            Some(TaskState::Scheduling),
-            Some(TaskState::Networking),
-            Some(TaskState::BlockDeviceMapping),
-            Some(TaskState::Spawning),
-        ])
     }
 
     /// Whether the instance is at home on another node or with another service: it was built again there.
     fn is_elsewhere(&self) -> bool {
-        let other_host = self.instance.host.as_ref().is_some_and(|host| *host != self.manager.options.host);
+        let other_host =
+            self.instance.host.as_ref().is_some_and(|host| *host != self.this.shared.options.host);
         other_host || self.instance.node.is_some_and(|node| node != self.node())
     }
 
     fn node(&self) -> NodeId {
         self.request.node
     }
+}
+
+/// Any task that a build passes through.
+pub(super) fn any_task() -> Expect {
+    Expect::Task(vec![
+        None,
+        Some(TaskState::Scheduling),
+        Some(TaskState::Networking),
+        Some(TaskState::BlockDeviceMapping),
+        Some(TaskState::Spawning),
+    ])
 }
 
 /// How a build that did not fail ended.

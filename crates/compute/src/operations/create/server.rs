@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::ConfigDriveOptions;
 use crate::instance::{BlockDevice, Instance};
-use crate::manager::Options;
+use crate::operations::Options;
 use crate::request::BuildRequest;
 
 /// The server as Ironic's `instance_info` describes it.
@@ -24,7 +24,7 @@ pub(super) fn of(
         root_gb: size(flavor.root_gb),
         swap_mb: size(flavor.swap_mb),
         ephemeral_gb: size(flavor.ephemeral_gb),
-        ephemeral_format: options.build.ephemeral_format.clone(),
+        ephemeral_format: options.create.ephemeral_format.clone(),
         preserve_ephemeral: None,
         display_name: Some(instance.display_name.clone()),
         vcpus: size(flavor.vcpus),

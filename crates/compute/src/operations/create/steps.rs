@@ -1,15 +1,15 @@
 //! The steps of a build, in the order in which they are taken.
 
 use driver::Deployment;
-use openstack::ironic::{NewVolumeTarget, Node, PowerState};
+use openstack::ironic::{NewVolumeTarget, Node};
 use uuid::Uuid;
 
 use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
-use super::{Build, server};
-use crate::instance::{BuildNetworks, Expect, InstanceUpdate, Power, TaskState, VmState};
-use crate::manager::{Start, caller, run};
+use super::{Create, server};
+use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
+use crate::operations::{Start, caller, power};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -17,23 +17,24 @@ use crate::user_message;
 /// The pauses between tries to allocate networks, in seconds, as stock makes them.
 const NETWORK_PAUSES: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
-impl Build {
+impl Create {
     /// The instance is building here, if nobody else took it meanwhile.
     pub(super) async fn begin(&mut self) -> Result<(), Failure> {
+        self.this.tracker.phase("beginning");
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
             task_state: Some(None),
             ..InstanceUpdate::default()
         };
         let expect = self.expect(&[Some(TaskState::Scheduling), None]);
-        let instances = self.manager.ports.instances.clone();
+        let instances = self.this.shared.ports.instances.clone();
         match instances.update(&self.request.context, &mut self.instance, update, expect).await {
             // Whatever it is that goes on, it is not this build.
             Err(ports::Error::UnexpectedTask(text)) => return Err(Failure::Superseded(text)),
             begun => begun?,
         }
         if !std::mem::replace(&mut self.announced, true) {
-            let announcer = &self.manager.ports.announcer;
+            let announcer = &self.this.shared.ports.announcer;
             announcer.notify(&self.request.context, &self.instance, Event::Create, Phase::Start).await;
         }
         Ok(())
@@ -59,16 +60,17 @@ impl Build {
 
     /// The instance is ours, and on this node.
     pub(super) async fn claim(&mut self) -> Result<(), Failure> {
+        self.this.tracker.phase("claiming the node");
         let (context, node) = (self.request.context.clone(), self.node());
-        let host = self.manager.options.host.clone();
+        let host = self.this.shared.options.host.clone();
         // Before a restart it may have been claimed already.
         if self.instance.node != Some(node) || self.instance.host.as_ref() != Some(&host) {
             self.take_node().await?;
         }
         if let (Some(group), true) =
-            (&self.request.server_group, self.manager.options.build.check_group_policy)
+            (&self.request.server_group, self.this.shared.options.create.check_group_policy)
         {
-            let instances = &self.manager.ports.instances;
+            let instances = &self.this.shared.ports.instances;
             match instances.check_group_policy(&context, &self.instance, group).await {
                 Err(ports::Error::Refused { message, .. }) => {
                     return Err(Failure::Reschedule { reason: message, by_policy: true });
@@ -81,7 +83,7 @@ impl Build {
 
     async fn take_node(&mut self) -> Result<(), Failure> {
         let (context, node) = (self.request.context.clone(), self.node());
-        let home = match self.manager.ports.machines.home(&context, node).await {
+        let home = match self.this.shared.ports.machines.home(&context, node).await {
             Ok(Some(home)) => home,
             Ok(None) => {
                 return Err(Failure::Reschedule {
@@ -103,6 +105,7 @@ impl Build {
     /// Ports, the node's reservation, VIFs, disks: all that the deployment needs. Answers the volumes that the machine
     /// connects to.
     pub(super) async fn prepare(&mut self) -> Result<Vec<NewVolumeTarget>, Failure> {
+        self.this.tracker.phase("networks and reservation");
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
             task_state: Some(Some(TaskState::Networking)),
@@ -118,9 +121,10 @@ impl Build {
         self.save_network(network).await?;
         self.stop_if_cancelled()?;
         let context = self.request.context.clone();
-        let driver = self.manager.ports.driver.clone();
+        let driver = self.this.shared.ports.driver.clone();
+        self.this.tracker.phase("attaching ports");
         driver
-            .attach_vifs(run(&caller(&context), self.instance.id, &self.cancel), self.node(), &vifs)
+            .attach_vifs(self.this.run(&caller(&context)), self.node(), &vifs)
             .await
             .map_err(Failure::of_preparation)?;
         self.name_disks().await?;
@@ -138,9 +142,8 @@ impl Build {
     }
 
     async fn reserve(&self) -> Result<(), Failure> {
-        let (driver, context) = (&self.manager.ports.driver, &self.request.context);
-        let caller = caller(context);
-        let reserved = driver.reserve(run(&caller, self.instance.id, &self.cancel), self.node()).await;
+        let (driver, caller) = (&self.this.shared.ports.driver, caller(&self.request.context));
+        let reserved = driver.reserve(self.this.run(&caller), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -152,16 +155,16 @@ impl Build {
             // Before a restart: allocated, on the node, and perhaps bound by Ironic since.
             return Ok(self.instance.network.clone());
         }
-        let retries = self.manager.options.build.network_retries;
+        let retries = self.this.shared.options.create.network_retries;
         let mut pauses = NETWORK_PAUSES.into_iter().chain(std::iter::repeat(NETWORK_PAUSES[5]));
         let mut tries = 0;
         loop {
-            match self.manager.ports.networks.allocate(&self.request, &self.instance).await {
+            match self.this.shared.ports.networks.allocate(&self.request, &self.instance).await {
                 Err(error @ ports::Error::Unavailable(_)) if tries < retries => {
                     tries += 1;
                     tracing::warn!(%error, tries, "the networks could not be allocated; trying again");
                     let pause = std::time::Duration::from_secs(pauses.next().unwrap_or(1));
-                    let slept = self.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    let slept = self.this.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                     slept.ok_or_else(Failure::deleting)?;
                 }
                 Err(ports::Error::Unavailable(why)) => {
@@ -176,15 +179,16 @@ impl Build {
     }
 
     async fn save_network(&mut self, network: configdrive::network::NetworkInfo) -> Result<(), Failure> {
-        let _only_writer = self.manager.network_locks.lock(self.instance.id).await;
-        let instances = self.manager.ports.instances.clone();
+        let _only_writer = self.this.shared.network_locks.lock(self.instance.id).await;
+        let instances = self.this.shared.ports.instances.clone();
         instances.save_network(&self.request.context, &mut self.instance, network).await?;
         Ok(())
     }
 
     /// Gives every disk the name that the control plane shows for it.
     async fn name_disks(&mut self) -> Result<(), Failure> {
-        let instances = self.manager.ports.instances.clone();
+        self.this.tracker.phase("disks");
+        let instances = self.this.shared.ports.instances.clone();
         let devices = &mut self.request.block_devices;
         let named = |device: &crate::instance::BlockDevice| device.device_name.clone();
         let root = devices
@@ -207,8 +211,8 @@ impl Build {
         if !self.request.block_devices.iter().any(crate::instance::BlockDevice::is_volume) {
             return Ok(Vec::new());
         }
-        let ports = self.manager.ports.clone();
-        let (context, cancel) = (self.request.context.clone(), self.cancel.clone());
+        let ports = self.this.shared.ports.clone();
+        let (context, cancel) = (self.request.context.clone(), self.this.cancel.clone());
         let (caller, node, instance) = (caller(&context), self.node(), &self.instance);
         let presented = || async {
             let node = ports.driver.node(&caller, node).await?;
@@ -217,12 +221,12 @@ impl Build {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented =
-            Box::pin(ports.driver.read(run(&caller, instance.id, &cancel), self.node(), presented)).await;
+        let presented = Box::pin(ports.driver.read(self.this.run(&caller), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
+        self.this.tracker.phase("volumes");
         // The slot bounds work of ours; from here on Cinder works.
-        self.permit = None;
+        self.slot = None;
         let resumed = self.start != Start::Fresh;
         let attached =
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
@@ -240,6 +244,7 @@ impl Build {
 
     /// The machine gets its image, and its config drive.
     pub(super) async fn deploy(&mut self, volumes: Vec<NewVolumeTarget>) -> Result<Node, Failure> {
+        self.this.tracker.phase("deploying");
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
             task_state: Some(Some(TaskState::Spawning)),
@@ -250,26 +255,29 @@ impl Build {
         self.update(update, expect).await?;
         let deployment = Deployment {
             node: self.node(),
-            server: server::of(&self.instance, &self.request, &self.manager.options)
+            server: server::of(&self.instance, &self.request, &self.this.shared.options)
                 .map_err(|error| Failure::Abort(error.to_string()))?,
             volume_targets: volumes,
         };
         let context = self.request.context.clone();
         let drive = Drive::new(self);
-        let driver = self.manager.ports.driver.clone();
+        let driver = self.this.shared.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
-        self.permit = None;
-        let deployed =
-            driver.deploy(run(&caller(&context), self.instance.id, &self.cancel), &deployment, &drive).await;
+        self.slot = None;
+        let deployed = driver.deploy(self.this.run(&caller(&context)), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }
 
     /// The server is active.
     pub(super) async fn finish(&mut self, node: &Node) -> Result<(), Failure> {
-        let (access_ip_v4, access_ip_v6) =
-            server::access_addresses(&self.instance, self.manager.options.build.access_network.as_deref());
-        let forced = server::needs_config_drive(&self.instance, &self.manager.options.build.config_drive)
-            && self.instance.config_drive.as_deref().unwrap_or_default().is_empty();
+        self.this.tracker.phase("finishing");
+        let (access_ip_v4, access_ip_v6) = server::access_addresses(
+            &self.instance,
+            self.this.shared.options.create.access_network.as_deref(),
+        );
+        let forced =
+            server::needs_config_drive(&self.instance, &self.this.shared.options.create.config_drive)
+                && self.instance.config_drive.as_deref().unwrap_or_default().is_empty();
         let update = InstanceUpdate {
             vm_state: Some(VmState::Active),
             task_state: Some(None),
@@ -283,14 +291,14 @@ impl Build {
         };
         let expect = self.expect(&[Some(TaskState::Spawning)]);
         self.update(update, expect).await?;
-        self.manager.ports.machines.build_ended(self.node(), true);
+        self.this.shared.ports.machines.build_ended(self.node(), true);
         self.announce_end().await;
         Ok(())
     }
 
     /// Tells everybody who listens that the server is there, and Placement that its node is taken.
     pub(super) async fn announce_end(&mut self) {
-        let ports = &self.manager.ports;
+        let ports = &self.this.shared.ports;
         let context = &self.request.context;
         if let Err(error) = ports.machines.publish_one(context, self.node(), Some(&self.instance)).await {
             tracing::warn!(%error, "the node could not be reported at once; the next period will");
@@ -300,24 +308,15 @@ impl Build {
     }
 
     fn stop_if_cancelled(&self) -> Result<(), Failure> {
-        if self.cancel.is_cancelled() {
+        if self.this.cancel.is_cancelled() {
             return Err(Failure::deleting());
         }
         Ok(())
     }
 
     async fn update(&mut self, update: InstanceUpdate, expect: Expect) -> Result<(), Failure> {
-        let instances = self.manager.ports.instances.clone();
+        let instances = self.this.shared.ports.instances.clone();
         instances.update(&self.request.context, &mut self.instance, update, expect).await?;
         Ok(())
-    }
-}
-
-/// Ironic's power as the control plane stores it.
-pub(crate) fn power(state: &PowerState) -> Power {
-    match state {
-        PowerState::On => Power::Running,
-        PowerState::Off => Power::Shutdown,
-        _ => Power::NoState,
     }
 }

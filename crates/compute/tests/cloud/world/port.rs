@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState};
 use compute::ports::{
     Action, Announcer, Connector, Error, Event, Fault, Instances, Machines, Networks, Phase, Published,
-    Result, VendorData, VendorDataSource, Volumes,
+    Requests, Result, VendorData, VendorDataSource, Volumes,
 };
-use compute::request::{BuildRequest, DeleteRequest, NetworkRequests, Origin};
+use compute::request::{BuildRequest, DeleteRequest, Kind, NetworkRequests, Origin, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -184,16 +184,19 @@ impl Instances for Port {
             })
             .await
     }
+}
 
-    fn decode_build(&self, origin: &Value) -> Option<BuildRequest> {
-        self.0.tables().requests.get(origin.as_str()?).cloned()
-    }
-
-    fn decode_delete(&self, origin: &Value) -> Option<DeleteRequest> {
-        let id = InstanceId(origin.as_str()?.parse().ok()?);
-        let instance = self.0.tables().instances.get(&id)?.clone();
-        let origin = Origin(origin.clone());
-        Some(DeleteRequest { context: RequestContext::admin(), instance, block_devices: Vec::new(), origin })
+impl Requests for Port {
+    fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
+        match kind {
+            Kind::Create => self.0.tables().requests.get(origin.as_str()?).cloned().map(Request::Create),
+            Kind::Delete => {
+                let id = InstanceId(origin.as_str()?.parse().ok()?);
+                let instance = self.0.tables().instances.get(&id)?.clone();
+                let (context, origin) = (RequestContext::admin(), Origin(origin.clone()));
+                Some(DeleteRequest { context, instance, block_devices: Vec::new(), origin }.into())
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compute::machines::Publisher;
-use compute::operations::create::{ConfigDriveOptions, Options as BuildOptions};
+use compute::operations::create::{ConfigDriveOptions, Options as CreateOptions};
+use compute::request::Request;
 use compute::{Manager, Options, Ports};
 use driver::Driver;
 use ironic_sim::Sim;
@@ -40,13 +41,21 @@ impl Process {
             networks: port.clone(),
             volumes: port.clone(),
             announcer: port.clone(),
-            vendor_data: port,
+            vendor_data: port.clone(),
+            requests: port,
         };
         let manager = Manager::new(options(state), ports, shutdown.clone());
         let tasks = tokio_util::task::TaskTracker::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { driver.run_watcher(stop).await });
         Self { manager, shutdown, world: world.clone(), tasks }
+    }
+
+    /// Takes a request, as the control plane's server does.
+    pub async fn take(&self, request: impl Into<Request>) {
+        let request = request.into();
+        self.manager.admit(&request).await.unwrap();
+        self.manager.start(request);
     }
 
     /// Waits until all work has ended, or the process has died.
@@ -82,7 +91,7 @@ fn options(state: &Path) -> Options {
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
         sync_interval: None,
-        build: BuildOptions {
+        create: CreateOptions {
             network_retries: 0,
             access_network: None,
             ephemeral_format: None,

@@ -108,10 +108,10 @@ async fn answer(
             StatusCode::CREATED.into_response()
         }
         ("GET", ["resource_providers", id, "allocations"]) => {
-            let here = world.allocations.iter().filter(|(_, provider)| provider == id);
-            let held: BTreeMap<&String, Value> =
-                here.map(|(consumer, _)| (consumer, json!({"resources": {"CUSTOM_GOLD": 1}}))).collect();
-            Json(json!({"resource_provider_generation": 1, "allocations": held})).into_response()
+            let held = world.allocations.iter().filter(|(_, provider)| provider == id);
+            let held: BTreeMap<_, _> =
+                held.map(|(id, _)| (id, json!({"resources": {"CUSTOM_GOLD": 1}}))).collect();
+            Json(json!({"allocations": held, "resource_provider_generation": 1})).into_response()
         }
         ("GET" | "PUT", ["resource_providers", id, what]) => provider(&mut world, &method, id, what, &body),
         ("GET", ["allocations", consumer]) => match world.allocations.get(*consumer) {

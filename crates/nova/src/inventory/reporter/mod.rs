@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::audits::Audits;
 use self::removal::Alarms;
-use super::books::{ComputeNodes, Providers};
+use super::books::{ComputeNodes, Providers, Residents};
 use super::known::KnownFile;
 use super::picture::Picture;
 use super::provider_config::{Absent, ProviderConfig};
 use super::{RecordIds, Rules};
 use compute::locks::Locks;
-use compute::ports::{self, Instances};
+use compute::ports;
 
 /// The pause after what is known was recorded: many changes make one file.
 const RECORD_PAUSE: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub struct Reporter(Arc<Inner>);
 struct Inner {
     options: Options,
     driver: Driver,
-    instances: Arc<dyn Instances>,
+    instances: Arc<dyn Residents>,
     inventory: Arc<dyn ComputeNodes>,
     placement: Arc<dyn Providers>,
     ids: RecordIds,
@@ -121,7 +121,7 @@ impl Reporter {
     pub fn new(
         options: Options,
         driver: Driver,
-        instances: Arc<dyn Instances>,
+        instances: Arc<dyn Residents>,
         inventory: Arc<dyn ComputeNodes>,
         placement: Arc<dyn Providers>,
         ids: RecordIds,

@@ -4,17 +4,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{Action, Fault, Instances, Result};
-use compute::request::{BuildRequest, DeleteRequest};
-use configdrive::network::NetworkInfo;
+use compute::instance::Instance;
+use compute::ports::Result;
 use driver::{InstanceId, NodeId};
 use nova::inventory::Wanted;
 use nova::inventory::books::{
-    Claim, ComputeNodes, KnownProvider, ProviderHead, Providers, Record, RecordFields,
+    Claim, ComputeNodes, KnownProvider, ProviderHead, Providers, Record, RecordFields, Residents,
 };
 use oslo::context::RequestContext;
-use serde_json::Value;
 
 use super::{HOST, Tables, World};
 
@@ -22,76 +19,14 @@ use super::{HOST, Tables, World};
 pub struct Books(pub Arc<World>);
 
 #[async_trait]
-impl Instances for Books {
-    async fn get(&self, _: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
-        self.0.call("get", |t| Ok(t.instances.get(&id).cloned())).await
-    }
-
+impl Residents for Books {
     async fn on_this_host(&self, _: &RequestContext) -> Result<Vec<Instance>> {
         let here = |i: &&Instance| i.host.as_deref() == Some(HOST) && !i.deleted;
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
     }
 
-    async fn ids_on_this_host(&self, _: &RequestContext) -> Result<Vec<InstanceId>> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn update(&self, _: &RequestContext, _: &mut Instance, _: InstanceUpdate, _: Expect) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn save_network(&self, _: &RequestContext, _: &mut Instance, _: NetworkInfo) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn destroy(&self, _: &RequestContext, _: &Instance) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn block_devices(&self, _: &RequestContext, _: InstanceId) -> Result<Vec<BlockDevice>> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn save_device_name(&self, _: &RequestContext, _: &mut BlockDevice, _: &str) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn record_fault(&self, _: &RequestContext, _: InstanceId, _: &Fault) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn start_event(&self, _: &RequestContext, _: InstanceId, _: Action, _: bool) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn finish_event(
-        &self,
-        _: &RequestContext,
-        _: InstanceId,
-        _: Action,
-        _: Option<(&str, &str)>,
-    ) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn clean_console_tokens(&self, _: &RequestContext, _: InstanceId) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn check_group_policy(&self, _: &RequestContext, _: &Instance, _: &str) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    async fn reschedule(&self, _: &BuildRequest, _: &str, _: &str) -> Result<()> {
-        unreachable!("no report asks for it")
-    }
-
-    fn decode_build(&self, _: &Value) -> Option<BuildRequest> {
-        unreachable!("no report asks for it")
-    }
-
-    fn decode_delete(&self, _: &Value) -> Option<DeleteRequest> {
-        unreachable!("no report asks for it")
+    async fn get(&self, _: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
+        self.0.call("get", |t| Ok(t.instances.get(&id).cloned())).await
     }
 }
 

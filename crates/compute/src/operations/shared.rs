@@ -1,0 +1,81 @@
+//! What all operations work with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::{Driver, InstanceId};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::create;
+use crate::journal::Journal;
+use crate::locks::Locks;
+use crate::machines::Publisher;
+use crate::ports::{Announcer, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
+use crate::registry::Registry;
+
+/// How the manager works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This service's host name, as it stands in the configuration.
+    pub host: String,
+    /// `[DEFAULT] state_path`; ours is a folder in it.
+    pub state_path: PathBuf,
+    /// `max_concurrent_builds`: how many creates do work of ours at once; those that wait for Ironic do not count. 0 is
+    /// no bound.
+    pub max_concurrent_builds: usize,
+    /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
+    pub sync_interval: Option<Duration>,
+    pub create: create::Options,
+}
+
+/// Everything that the manager speaks to.
+#[derive(Clone)]
+pub struct Ports {
+    pub driver: Driver,
+    pub machines: Arc<dyn Machines>,
+    pub publisher: Publisher,
+    pub instances: Arc<dyn Instances>,
+    pub networks: Arc<dyn Networks>,
+    pub volumes: Arc<dyn Volumes>,
+    pub announcer: Arc<dyn Announcer>,
+    pub vendor_data: Arc<dyn VendorDataSource>,
+    pub requests: Arc<dyn Requests>,
+}
+
+/// What all operations of one process share.
+pub(crate) struct Shared {
+    pub options: Options,
+    pub ports: Ports,
+    pub journal: Journal,
+    pub registry: Registry,
+    /// One operation an instance.
+    pub locks: Locks<InstanceId>,
+    /// One writer an instance's network information.
+    pub network_locks: Locks<InstanceId>,
+    /// The slots of `max_concurrent_builds`.
+    pub slots: Arc<Semaphore>,
+    /// What a shutdown waits for.
+    pub tasks: TaskTracker,
+}
+
+impl Shared {
+    pub fn new(options: Options, ports: Ports) -> Self {
+        let slots = match options.max_concurrent_builds {
+            0 => Semaphore::MAX_PERMITS,
+            some => some,
+        };
+        let journal = Journal::new(options.state_path.join("bessemer").join("journal"));
+        Self {
+            options,
+            ports,
+            journal,
+            registry: Registry::default(),
+            locks: Locks::default(),
+            network_locks: Locks::default(),
+            slots: Arc::new(Semaphore::new(slots)),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
