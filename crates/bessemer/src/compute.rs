@@ -21,13 +21,15 @@ use services::network::Networks;
 use services::vendor_data;
 use services::volumes::Volumes;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
 
+use crate::admin::{self, Pages, Readiness};
 use crate::clients::Clients;
 use crate::parts::Parts;
 use crate::signals::{Asked, Signals};
 use crate::validate::validate;
 use crate::warnings::warnings;
-use crate::{Files, config, metrics, options};
+use crate::{Files, config, options};
 
 /// The topics that nova-api and nova-conductor send to; the second since 2026.1.
 const TOPICS: [&str; 2] = ["compute", "compute-alt"];
@@ -67,26 +69,35 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
     let mut signals = Signals::listen().map_err(|error| format!("signals cannot be listened to: {error}"))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), host = options::host(&config), "starting");
     let (parts, mut lost) = Parts::new();
-    serve_metrics(&config, &parts)?;
+    let readiness = Readiness::default();
+    readiness.lacks("requests", "the service is starting");
+    let (manages, manager_made) = watch::channel(None);
+    serve_admin(&config, &parts, &readiness, manager_made)?;
     let transport = transport(&config)?;
     let bus = transport.clone();
+    let asked = transport.clone();
+    readiness.ask("message bus", move || {
+        (!asked.is_connected()).then(|| "there is no connection to the message broker".to_owned())
+    });
     parts.bus.run("message bus", |stop| async move { bus.run(stop).await });
 
     // What a start that is cut off has begun is waited for as well.
-    let mut manager = None;
+    let manager = &manages;
     let started = tokio::select! {
-        started = start(&config, &transport, &parts, &mut manager) => started.map(Some),
+        started = start(&config, &transport, &parts, manager) => started.map(Some),
         () = stop_asked(&mut signals) => Ok(None),
         gone = gone(&mut lost) => Err(gone),
     };
     let ended = match started {
         Ok(Some(running)) => {
+            readiness.has("requests");
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tracing::info!("ready");
             let ended = tokio::select! {
                 () = attend(files, config, &log, &running, &mut signals) => Ok(()),
                 gone = gone(&mut lost) => Err(gone),
             };
+            readiness.lacks("requests", "the service is stopping");
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
             tracing::info!("stopping; the next start resumes the builds and deletes in progress");
             ended
@@ -94,8 +105,9 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
+    let manager = manages.borrow().clone();
     let drained = async {
-        if let Some(manager) = &manager {
+        if let Some(manager) = manager {
             manager.drained().await;
         }
     };
@@ -113,15 +125,20 @@ async fn gone(lost: &mut UnboundedReceiver<&'static str>) -> String {
     }
 }
 
-fn serve_metrics(config: &Config, parts: &Parts) -> Result<(), String> {
+fn serve_admin(
+    config: &Config,
+    parts: &Parts,
+    readiness: &Readiness,
+    manager: watch::Receiver<Option<Manager>>,
+) -> Result<(), String> {
     let group = config.group("bessemer");
-    let Ok(port @ 1..) = u16::try_from(group.int("metrics_port")) else { return Ok(()) };
-    let host = group.text("metrics_host");
-    let handle = metrics::install()?;
-    parts.work.run("metrics", move |stop| async move {
-        // Servers are built without metrics as well.
-        if let Err(error) = metrics::serve(&host, port, handle, stop.clone()).await {
-            tracing::error!(%error, "metrics cannot be served");
+    let Ok(port @ 1..) = u16::try_from(group.int("admin_port")) else { return Ok(()) };
+    let host = group.text("admin_host");
+    let pages = Pages { readiness: readiness.clone(), recorder: admin::install()?, manager };
+    parts.work.run("admin listener", move |stop| async move {
+        // Servers are built without it as well.
+        if let Err(error) = admin::serve(&host, port, pages, stop.clone()).await {
+            tracing::error!(%error, "the admin listener is off: no metrics and no list of operations");
         }
         stop.cancelled().await;
     });
@@ -139,7 +156,7 @@ async fn start(
     config: &Config,
     transport: &Transport,
     parts: &Parts,
-    begun: &mut Option<Manager>,
+    begun: &watch::Sender<Option<Manager>>,
 ) -> Result<Running, String> {
     let clients = Clients::new(config).map_err(|error| error.to_string())?;
     let conductor = Conductor::new(Arc::new(transport.client()), options::conductor(config));
@@ -167,7 +184,7 @@ async fn start(
     let adapters = ports(config, &clients, &conductor, driver, transport, &reporter, &instances, parts)?;
     let publisher = adapters.publisher.clone();
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
-    *begun = Some(manager.clone());
+    begun.send_replace(Some(manager.clone()));
     manager.resume().map_err(|error| {
         format!(
             "the journal in [DEFAULT] state_path cannot be read: {error}. Correct that before the next start: without \

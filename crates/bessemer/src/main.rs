@@ -1,9 +1,9 @@
 //! The `bessemer` command.
 
+mod admin;
 mod clients;
 mod compute;
 mod config;
-mod metrics;
 mod options;
 mod parts;
 mod signals;
@@ -31,6 +31,17 @@ enum What {
     /// Print the configuration in effect: every option, its value (secrets masked) and where it came from; fails when `compute` would
     /// not start with it.
     Config(Files),
+    /// Print what the running service is at work on: each operation, its server and node, and what it waits for.
+    Operations {
+        #[command(flatten)]
+        files: Files,
+        /// Only the operations of this server (its uuid).
+        #[arg(long, value_name = "UUID")]
+        instance: Option<String>,
+        /// JSON in place of a table.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Where the configuration is. Without any of these, where nova-compute looks: ~/.nova, ~, /etc/nova, /etc.
@@ -51,6 +62,9 @@ fn main() -> ExitCode {
     let done = match parsed(&Command::command().get_matches()).what {
         What::Compute(files) => compute::run(&files),
         What::Config(files) => show(&files),
+        What::Operations { files, instance, json } => {
+            admin::listed(&files, instance.as_deref(), json).map(|text| print!("{text}"))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,7 +78,7 @@ fn main() -> ExitCode {
 /// The command with its files and folders in their order.
 fn parsed(matches: &ArgMatches) -> Command {
     let mut command = Command::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    let (What::Compute(files) | What::Config(files)) = &mut command.what;
+    let (What::Compute(files) | What::Config(files) | What::Operations { files, .. }) = &mut command.what;
     if let Some((_, matches)) = matches.subcommand() {
         files.put_in_order(matches);
     }

@@ -52,17 +52,17 @@ fn service(config: &Config) -> Vec<Problem> {
     if let Err(remedy) = options::providers(config) {
         problems.push(compute.missing("provider_config_location", remedy));
     }
-    problems.extend(metrics_host(config));
+    problems.extend(admin_host(config));
     problems
 }
 
-fn metrics_host(config: &Config) -> Option<Problem> {
+fn admin_host(config: &Config) -> Option<Problem> {
     let group = config.group("bessemer");
-    let host = group.text("metrics_host");
-    let known = group.int("metrics_port") == 0
+    let host = group.text("admin_host");
+    let known = group.int("admin_port") == 0
         || (host.as_str(), 0).to_socket_addrs().is_ok_and(|mut addresses| addresses.next().is_some());
     (!known).then(|| {
-        group.refused("metrics_host", "an address or a name of this machine, like 127.0.0.1 or localhost")
+        group.refused("admin_host", "an address or a name of this machine, like 127.0.0.1 or localhost")
     })
 }
 
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn what_can_be_used_is_not_refused() {
         assert_eq!(refused(""), Vec::<String>::new());
-        assert_eq!(refused("[bessemer]\nmetrics_host = localhost"), Vec::<String>::new());
+        assert_eq!(refused("[bessemer]\nadmin_host = localhost"), Vec::<String>::new());
         assert_eq!(refused("[ironic]\nconductor_group = g\npeer_list = here,there"), Vec::<String>::new());
     }
 
@@ -114,7 +114,7 @@ mod tests {
                 "-1 or",
             ),
             ("[ironic]\nconductor_group = g\npeer_list = there", "[ironic] peer_list = there", "\"here\""),
-            ("[bessemer]\nmetrics_host = no host", "[bessemer] metrics_host = no host", "localhost"),
+            ("[bessemer]\nadmin_host = no host", "[bessemer] admin_host = no host", "localhost"),
             ("[ironic]\nendpoint_override = ironic", "[ironic] endpoint_override = ironic", "http://"),
             (
                 "[notifications]\nnotification_format = versioned\n[oslo_messaging_notifications]\ndriver = pigeon",

@@ -369,14 +369,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::new(folder.path());
         let record = Record::new(journal.clone(), entry());
-        assert_eq!(record.last().await, None);
-        record.save(json!({"rebooted": true})).await.unwrap();
-        let ending = Ending::success("event");
+        assert_eq!(record.progress("power").await, None);
+        record
+            .write(|entry| {
+                entry.progress.insert("power".to_owned(), json!({"rebooted": true}));
+            })
+            .await
+            .unwrap();
+        let ending = Ending::success(Kind::Delete);
         record.write(|entry| entry.announced = Announced::Start).await.unwrap();
         record.write(|entry| entry.ending = Some(ending.clone())).await.unwrap();
         let found = journal.entries().unwrap().remove(0);
         assert_eq!((found.ending.as_ref(), found.announced), (Some(&ending), Announced::Start));
-        assert_eq!(Record::new(journal, found).last().await, Some(json!({"rebooted": true})));
+        assert_eq!(Record::new(journal, found).progress("power").await, Some(json!({"rebooted": true})));
     }
 
     #[tokio::test]

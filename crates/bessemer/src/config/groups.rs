@@ -7,9 +7,9 @@ const IN_DEFAULT: &[(&str, &str)] = &[("DEFAULT", "")];
 
 /// Our own.
 pub(super) const BESSEMER: &[Opt] = &[
-    // Where metrics and health are served; port 0 switches it off.
-    Opt::string("metrics_host").default("127.0.0.1"),
-    Opt::new("metrics_port", Kind::Int { min: Some(0), max: Some(65535) }).default("9180"),
+    // Where metrics, health and the list of operations are served; port 0 switches it off.
+    Opt::string("admin_host").default("127.0.0.1"),
+    Opt::new("admin_port", Kind::Int { min: Some(0), max: Some(65535) }).default("9180"),
     // How many nodes' inventories are written to Placement and the conductor at once.
     // How many seconds an operation waits for an Ironic that cannot be reached; 0: as long as it takes.
     Opt::int_from("ironic_outage_timeout", 0).default("0"),

@@ -86,7 +86,7 @@ pub mod tests {
         assert_eq!(config.warnings, []);
         assert_eq!(config.top().seconds("report_interval").as_secs(), 10);
         assert_eq!(config.top().text("state_path"), "/var/lib/nova");
-        assert_eq!(config.group("bessemer").int("metrics_port"), 9180);
+        assert_eq!(config.group("bessemer").int("admin_port"), 9180);
         assert_eq!(config.group("glance").text("service_type"), "image");
         assert!(!config.top().text("host").is_empty());
     }

@@ -52,7 +52,7 @@ async fn no_secret_shows_anywhere() {
     cloud.deleted(&built).await;
     until_so("the journal is empty", || cloud.journal().is_empty()).await;
 
-    let metrics = metrics(cloud.metrics_port).await;
+    let metrics = metrics(cloud.admin_port).await;
     assert!(metrics.contains("bessemer_operations_total"), "{metrics}");
     silent(&cloud, "the metrics", metrics.as_bytes());
     process.stop().await;

@@ -24,7 +24,7 @@ async fn a_malformed_option_stops_the_start_with_its_place_and_what_is_allowed()
         ),
         ("[DEFAULT]\nhost = no/host\n", "nova.conf:2: [DEFAULT] host = no/host", "host name"),
         ("[ironic]\nshard = a b\n", "nova.conf:2: [ironic] shard = a b", "letters"),
-        ("[bessemer]\nmetrics_port = 70000\n", "nova.conf:2: [bessemer] metrics_port = 70000", "65535"),
+        ("[bessemer]\nadmin_port = 70000\n", "nova.conf:2: [bessemer] admin_port = 70000", "65535"),
     ] {
         let (output, said) = compute(text).await;
         assert_eq!(output.status.code(), Some(1), "{said}");
@@ -46,7 +46,7 @@ async fn a_group_without_credentials_stops_the_start() {
     let state = tempfile::tempdir().unwrap();
     let text = format!(
         "[DEFAULT]\ncompute_driver = ironic.IronicDriver\ntransport_url = rabbit://u:p@127.0.0.1:1/\nstate_path = {}\n\
-         [bessemer]\nmetrics_port = 0\n",
+         [bessemer]\nadmin_port = 0\n",
         state.path().display()
     );
     let (output, said) = compute(&text).await;

@@ -67,7 +67,7 @@ impl instances::ControlPlane for Cloud {
 
     async fn begun(&self, id: InstanceId, action: &Action) -> usize {
         let tables = self.world.tables();
-        tables.events.iter().filter(|event| event.instance == id && event.action == action).count()
+        tables.events.iter().filter(|event| event.instance == id && event.action == *action).count()
     }
 
     async fn faults(&self, id: InstanceId) -> Vec<String> {

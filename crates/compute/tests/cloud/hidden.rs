@@ -16,15 +16,13 @@ async fn a_delete_waits_while_its_node_is_hidden_and_a_build_does_too() {
     let process = Process::start(&world, state.path(), None);
     let request = server(&world, 2, nodes[1], true);
     let second = request.instance.id;
-    process.manager.admit_build(&request).await.unwrap();
-    process.manager.build(request);
+    process.take(request).await;
     world.sim.wait_for_state(nodes[1].0, State::Deploying).await;
     let before = world.tables().allocations.clone();
 
     world.sim.hide(true);
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.take(request).await;
     assert!(tokio::time::timeout(Duration::from_secs(40), process.manager.drained()).await.is_err());
     assert_eq!(world.tables().allocations, before);
     assert!(!world.tables().instances[&first()].deleted, "the machine runs on");
@@ -46,8 +44,7 @@ async fn a_delete_ends_when_its_node_is_proven_gone() {
     world.sim.remove(nodes[0].0);
     let process = Process::start(&world, state.path(), None);
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.take(request).await;
     process.ended().await;
     let tables = world.tables();
     assert!(tables.instances[&first()].deleted);
@@ -66,8 +63,7 @@ async fn an_allocation_stays_where_the_freed_node_is_hidden_before_it_is_reporte
     let sim = world.sim.clone();
     world.on_call("report", move || sim.hide(true));
     let request = delete(&world, first());
-    process.manager.admit_delete(&request).await.unwrap();
-    process.manager.delete(request);
+    process.take(request).await;
     assert!(tokio::time::timeout(Duration::from_secs(30), process.manager.drained()).await.is_err());
     assert!(world.tables().allocations.contains_key(&first()));
     world.sim.hide(false);

@@ -46,7 +46,7 @@ pub struct Cloud {
     pub services: Services,
     pub sim: Sim,
     pub nodes: Vec<Uuid>,
-    pub metrics_port: u16,
+    pub admin_port: u16,
     folder: tempfile::TempDir,
 }
 
@@ -65,9 +65,9 @@ impl Cloud {
         let nodes = (0..nodes).map(enroll).collect();
         let conductor = Conductor::start(&bus.transport).await;
         let services = Services::start(secrets.clone(), sim.url()).await;
-        let metrics_port = free_port();
+        let admin_port = free_port();
         let folder = tempfile::tempdir().unwrap();
-        let cloud = Self { secrets, bus, conductor, services, sim, nodes, metrics_port, folder };
+        let cloud = Self { secrets, bus, conductor, services, sim, nodes, admin_port, folder };
         for name in ["state", "log"] {
             std::fs::create_dir(cloud.folder().join(name)).unwrap();
         }

@@ -11,12 +11,12 @@ pub fn text(cloud: &Cloud) -> String {
 
 /// What the compute service reads.
 fn service(cloud: &Cloud) -> String {
-    let (url, folder, port) = (&cloud.bus.url, cloud.folder().display(), cloud.metrics_port);
+    let (url, folder, port) = (&cloud.bus.url, cloud.folder().display(), cloud.admin_port);
     let address = cloud.services.address();
     format!(
         "[DEFAULT]\ncompute_driver = ironic.IronicDriver\nhost = {HOST}\nmy_ip = 127.0.0.1\ntransport_url = {url}\n\
          state_path = {folder}/state\nlog_dir = {folder}/log\nreport_interval = 2\n\
-         [bessemer]\nmetrics_port = {port}\n\
+         [bessemer]\nadmin_port = {port}\n\
          [api]\nvendordata_providers = StaticJSON,DynamicJSON\nvendordata_jsonfile_path = {folder}/vendor.json\n\
          vendordata_dynamic_targets = testing@{address}/vendordata/testing\n\
          [notifications]\nnotification_format = versioned\n\

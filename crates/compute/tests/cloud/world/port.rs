@@ -123,10 +123,10 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         resumed: bool,
     ) -> Result<()> {
-        let event = Recorded { instance: id, action, failure: None };
+        let event = Recorded { instance: id, action: action.clone(), failure: None };
         self.0
             .call("start_event", |t| {
                 if !resumed || !t.events.contains(&event) {
@@ -141,13 +141,13 @@ impl Instances for Port {
         &self,
         _: &RequestContext,
         id: InstanceId,
-        action: Action,
+        action: &Action,
         failure: Option<(&str, &str)>,
     ) -> Result<()> {
         let failure = failure.map(|(message, _)| message.to_owned());
         self.0
             .call("finish_event", |t| {
-                let open = |e: &&mut Recorded| e.instance == id && e.action == action && e.failure.is_none();
+                let open = |e: &&mut Recorded| e.instance == id && e.action == *action && e.failure.is_none();
                 if let Some(event) = t.events.iter_mut().rev().find(open) {
                     event.failure = Some(failure);
                 }
