@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use compute::inventory::Reporter;
+use compute::machines::Publisher;
 use compute::{Manager, Ports};
 use driver::Driver;
 use nova::announcer::Announcer;
 use nova::conductor::Conductor;
 use nova::instances::Instances;
 use nova::instances::request::Requests;
-use nova::inventory::Inventory;
-use nova::placement::Placement;
+use nova::inventory::{Placement, RecordIds, Records, Reporter, placement};
 use nova::server::{Elsewhere, Endpoint};
 use nova::service::Service;
 use nova::virtual_interfaces::VirtualInterfaces;
@@ -63,7 +62,7 @@ pub fn run(files: &Files) -> Result<(), String> {
 /// What runs, for those who change it.
 struct Running {
     reporter: Reporter,
-    inventory: Inventory,
+    records: Records,
 }
 
 async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<(), String> {
@@ -170,12 +169,20 @@ async fn start(
     let watcher = driver.clone();
     parts.work.run("watcher of nodes", |stop| async move { watcher.run_watcher(stop).await });
 
-    let inventory = Inventory::new(conductor.clone(), options::records(config), record);
-    let instances = Instances::new(conductor.clone(), options::host(config));
-    let adapters =
-        ports(config, &clients, &conductor, driver, transport, &inventory, &instances, version, parts)?;
-    let placement = adapters.placement.clone();
-    let reporter = adapters.reporter.clone();
+    let records = Records::new(conductor.clone(), options::records(config), record);
+    let ids = RecordIds::default();
+    let instances = Instances::new(conductor.clone(), options::host(config), ids.clone());
+    let reclaims = config.top().int("reclaim_instance_interval") > 0;
+    let reporter = Reporter::new(
+        options::reporter(config, version)?,
+        driver.clone(),
+        Arc::new(instances.clone()),
+        Arc::new(records.clone()),
+        Arc::new(Placement::new(clients.placement.clone(), placement::Options { reclaims })),
+        ids,
+    );
+    let adapters = ports(config, &clients, &conductor, driver, transport, &reporter, &instances, parts)?;
+    let publisher = adapters.publisher.clone();
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
     begun.send_replace(Some(manager.clone()));
     manager.resume().map_err(|error| {
@@ -194,7 +201,7 @@ async fn start(
     let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
         worker: Arc::new(manager.clone()),
         instances: Arc::new(instances),
-        placement,
+        machines: Arc::new(reporter.clone()),
         undo: Arc::new(undo),
     }));
     for topic in TOPICS {
@@ -212,13 +219,14 @@ async fn start(
     }
     // Report "up" only once requests are accepted.
     parts.work.run("reports of the service", |stop| service.run(stop));
-    let reporting = reporter.clone();
-    parts.work.run("reports of nodes", |stop| async move { reporting.run(stop).await });
+    parts.work.run("reports of nodes", |stop| async move { publisher.run(stop).await });
+    let recording = reporter.clone();
+    parts.work.run("record of what Placement has", |stop| async move { recording.run(stop).await });
     if options::manager(config).sync_interval.is_some() {
         let syncing = manager.clone();
         parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
     }
-    Ok(Running { reporter, inventory })
+    Ok(Running { reporter, records })
 }
 
 /// The adapters behind the manager's ports.
@@ -229,35 +237,25 @@ fn ports(
     conductor: &Conductor,
     driver: Driver,
     transport: &Transport,
-    inventory: &Inventory,
+    reporter: &Reporter,
     instances: &Instances,
-    version: i64,
     parts: &Parts,
 ) -> Result<Ports, String> {
     let records = Arc::new(instances.clone());
-    let instances: Arc<dyn compute::ports::Instances> = records.clone();
-    let reclaims = config.top().int("reclaim_instance_interval") > 0;
-    let placement: Arc<dyn compute::ports::Placement> =
-        Arc::new(Placement::new(clients.placement.clone(), nova::placement::Options { reclaims }));
-    let reporter = Reporter::new(
-        options::reporter(config, version)?,
-        driver.clone(),
-        instances.clone(),
-        Arc::new(inventory.clone()),
-        placement.clone(),
-    );
+    let machines: Arc<dyn compute::ports::Machines> = Arc::new(reporter.clone());
+    let publisher = Publisher::new(driver.clone(), machines.clone(), options::report_interval(config));
     let notifier = notifier(config, transport, parts)?;
     Ok(Ports {
         driver,
-        reporter,
-        instances,
+        machines,
+        publisher,
+        instances: records.clone(),
         networks: Arc::new(Networks::new(
             clients.neutron.clone(),
             Arc::new(VirtualInterfaces::new(conductor.clone())),
             options::networks(config),
         )),
         volumes: Arc::new(Volumes::new(clients.cinder.clone(), records, options::volumes(config))),
-        placement,
         announcer: Arc::new(Announcer::new(conductor.clone(), options::announcer(config), notifier)),
         vendor_data: Arc::new(vendor_data::Source::new(
             options::vendor_data(config),
@@ -327,7 +325,7 @@ fn reload(files: &Files, old: &Config, log: &oslo::log::Handle, running: &Runnin
         oslo::log::Options::from_config(&next, "nova-compute").map_err(|error| error.to_string())?;
     log.reload(options).map_err(|error| error.to_string())?;
     running.reporter.set_scope(options::scope(&next));
-    running.inventory.set_peers(options::records(&next).peers);
+    running.records.set_peers(options::records(&next).peers);
     for change in changes {
         let (group, option) = (change.group, change.name);
         if change.mutable {

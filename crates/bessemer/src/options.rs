@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compute::inventory::{self, ProviderConfig, Rules};
 use compute::operations::create;
+use nova::inventory::{self, ProviderConfig, Rules, records};
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
 
@@ -50,12 +50,16 @@ pub fn reporter(config: &Config, version: i64) -> Result<inventory::Options, Str
         host: host(config),
         scope: scope(config),
         shard: ironic.filled("shard"),
-        interval: interval(config, "update_resources_interval"),
         parallel: config.group("bessemer").count("parallel_updates"),
         rules: rules(config, version),
         providers: providers(config)?,
         state_file: state_path(config).join("bessemer").join("inventory.json"),
     })
+}
+
+/// How often the machines are published; `None`: once.
+pub fn report_interval(config: &Config) -> Option<Duration> {
+    interval(config, "update_resources_interval")
 }
 
 /// What operators add to the inventories and traits of nodes.
@@ -153,10 +157,10 @@ pub fn service_down_time(config: &Config) -> Duration {
 }
 
 /// Which services share the nodes.
-pub fn records(config: &Config) -> nova::inventory::Options {
+pub fn records(config: &Config) -> records::Options {
     let ironic = config.group("ironic");
     let sharded = ironic.is_set("shard");
-    nova::inventory::Options {
+    records::Options {
         host: host(config),
         service_down_time: service_down_time(config),
         sharded,
@@ -257,7 +261,7 @@ mod tests {
         let intervals = |text: &str| {
             let config =
                 config(&format!("[DEFAULT]\n{text}\n[compute]\nprovider_config_location = /nonexistent\n"));
-            (reporter(&config, 74).unwrap().interval, manager(&config).sync_interval)
+            (report_interval(&config), manager(&config).sync_interval)
         };
         assert_eq!(intervals(""), (Some(PERIOD), Some(Duration::from_mins(2))));
         assert_eq!(intervals("periodic_enable = false"), (None, None));

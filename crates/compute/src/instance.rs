@@ -109,8 +109,6 @@ pub struct Home {
     /// The compute service's host name.
     pub host: String,
     pub node: NodeId,
-    /// The control plane's number of the compute node record.
-    pub record: i64,
 }
 
 /// An instance with everything that a build or a delete looks at.

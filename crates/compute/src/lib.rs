@@ -1,12 +1,13 @@
-//! The compute manager: what a request means, in order; claims, inventory, periodic work. It speaks to ports and knows
+//! The compute manager: what a request means, in order; claims, when the machines are published. It speaks to ports and knows
 //! neither AMQP nor SQLite.
 
-mod atomic_file;
+pub mod architecture;
+pub mod atomic_file;
 pub mod ending;
 pub mod instance;
-pub mod inventory;
 mod journal;
-mod locks;
+pub mod locks;
+pub mod machines;
 pub mod manager;
 pub mod operations;
 pub mod ports;

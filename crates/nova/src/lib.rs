@@ -5,7 +5,6 @@ pub mod announcer;
 pub mod conductor;
 pub mod instances;
 pub mod inventory;
-pub mod placement;
 mod refusals;
 pub mod server;
 pub mod service;

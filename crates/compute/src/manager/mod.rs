@@ -110,11 +110,12 @@ impl Manager {
         self.0.resumed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes what an operator said of this service (enabled or not) and tells Placement.
+    /// Takes what an operator said of this service (enabled or not) and publishes it.
     pub async fn set_enabled(&self, enabled: bool) {
-        self.shared().ports.reporter.set_disabled(!enabled);
-        if let Err(error) = self.shared().ports.reporter.look(&RequestContext::admin()).await {
-            tracing::warn!(%error, "the providers could not be told at once; the next period will");
+        let machines = &self.shared().ports.machines;
+        machines.set_enabled(enabled);
+        if let Err(error) = machines.publish(&RequestContext::admin()).await {
+            tracing::warn!(%error, "the machines could not be published at once; the next report tries again");
         }
     }
 

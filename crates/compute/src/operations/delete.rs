@@ -115,7 +115,7 @@ impl Delete {
             ports.instances.update(&context, &mut self.instance, update, Expect::Anything).await?;
         }
         self.this.tracker.phase("removing records");
-        ports.placement.release(&context, self.instance.id).await?;
+        ports.machines.release(&context, self.instance.id).await?;
         ports.instances.clean_console_tokens(&context, self.instance.id).await?;
         ports.announcer.instance_gone(&context, self.instance.id).await;
         ports.instances.destroy(&context, &self.instance).await?;
@@ -138,7 +138,7 @@ impl Delete {
             self.take_down(context).await.map_err(|failure| Failure::Away(failure.to_string()))?;
             let ports = &self.this.shared.ports;
             ports.volumes.detach(context, &self.instance, &self.request.block_devices, true).await?;
-            ports.placement.release(context, id).await?;
+            ports.machines.release(context, id).await?;
             return Err(Failure::Gone);
         }
         Ok(())
@@ -173,16 +173,7 @@ impl Delete {
             ports.instances.save_network(context, &mut self.instance, empty).await?;
         }
         if let Some(node) = node.map(|node| node.uuid).or(self.instance.node) {
-            ports.reporter.follow(node);
-            if let Err(error) = ports.reporter.look_at(context, node, None).await
-                && !ports.reporter.is_reserved(node)
-            {
-                if error.is_transient() {
-                    return Err(Failure::Away(error.to_string()));
-                }
-                // What refuses the report may be the very allocation that goes next.
-                tracing::warn!(%node, %error, "the node could not be reported before its allocation goes");
-            }
+            ports.publisher.publish_freed(context, node).await.map_err(Failure::Away)?;
         }
         Ok(())
     }

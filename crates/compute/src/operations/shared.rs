@@ -9,10 +9,10 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::create;
-use crate::inventory::Reporter;
 use crate::journal::Journal;
 use crate::locks::Locks;
-use crate::ports::{Announcer, Instances, Networks, Placement, Requests, VendorDataSource, Volumes};
+use crate::machines::Publisher;
+use crate::ports::{Announcer, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
 use crate::registry::Registry;
 
 /// How the manager works.
@@ -36,11 +36,11 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Ports {
     pub driver: Driver,
-    pub reporter: Reporter,
+    pub machines: Arc<dyn Machines>,
+    pub publisher: Publisher,
     pub instances: Arc<dyn Instances>,
     pub networks: Arc<dyn Networks>,
     pub volumes: Arc<dyn Volumes>,
-    pub placement: Arc<dyn Placement>,
     pub announcer: Arc<dyn Announcer>,
     pub vendor_data: Arc<dyn VendorDataSource>,
     pub requests: Arc<dyn Requests>,

@@ -5,7 +5,7 @@
 pub mod conformance;
 mod events;
 mod instances;
-mod inventory;
+mod machines;
 mod networks;
 mod refusal;
 mod requests;
@@ -14,7 +14,7 @@ mod volumes;
 
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Action, Fault, Instances};
-pub use inventory::{Claim, Inventory, KnownProvider, Placement, ProviderHead, Record, RecordFields};
+pub use machines::{Machines, Published};
 pub use networks::Networks;
 pub use refusal::Refusal;
 pub use requests::Requests;

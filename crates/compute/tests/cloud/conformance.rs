@@ -57,6 +57,10 @@ impl instances::ControlPlane for Cloud {
         id
     }
 
+    async fn manages(&self, node: NodeId) {
+        self.world.tables().machines.insert(node, false);
+    }
+
     async fn delete(&self, id: InstanceId) {
         self.world.tables().instances.get_mut(&id).unwrap().deleted = true;
     }

@@ -95,7 +95,7 @@ async fn a_build_that_ends_while_something_is_away_leaves_nothing_and_ends_once(
     for story in STORIES {
         for away in CALLS {
             let state = tempfile::tempdir().unwrap();
-            let (world, nodes) = cloud(state.path()).await;
+            let (world, nodes) = cloud().await;
             away_at_the_end(&world, away, 3);
             run(&world, state.path(), nodes[0], story, None).await;
             ended_once(&world, story, &format!("{story:?}, {away} was away"));
@@ -108,7 +108,7 @@ async fn a_build_that_ends_while_something_is_away_leaves_nothing_and_ends_once(
 async fn survives_a_kill_anywhere(story: Story, away: &'static str) {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         away_at_the_end(&world, away, 2);
         let calls = run(&world, state.path(), nodes[0], story, Some(kill)).await;
         start_again(&world, state.path()).await;
@@ -143,7 +143,7 @@ async fn a_build_that_fails_while_the_conductor_is_away_survives_a_kill_anywhere
 #[tokio::test(start_paused = true)]
 async fn a_server_is_active_once_although_the_end_of_its_event_cannot_be_written_at_once() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     (0..3).for_each(|_| world.trouble("finish_event", Trouble::Unavailable));
     build(&world, state.path(), nodes[0], 1, None).await;
     crate::restart::is_active(&world, first(), "the event was written late");
@@ -166,7 +166,7 @@ async fn a_delete_that_ends_while_something_is_away_leaves_nothing_and_is_told_o
     ];
     for away in calls {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         let process = Process::start(&world, state.path(), None);
         let request = with_volume(&world, server(&world, 1, nodes[0], true));
         process.take(request).await;
@@ -200,7 +200,7 @@ async fn a_delete_that_ends_while_something_is_away_leaves_nothing_and_is_told_o
 async fn a_delete_that_fails_while_the_conductor_is_away_fails_once() {
     for away in ["record_fault", "update", "finish_event"] {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         build(&world, state.path(), nodes[0], 1, None).await;
         world.trouble("delete_ports", Trouble::Refused);
         (0..3).for_each(|_| world.trouble(away, Trouble::Unavailable));
@@ -220,7 +220,7 @@ async fn a_delete_that_fails_while_the_conductor_is_away_fails_once() {
 /// A build with the user's own port, which a delete meets in this call.
 async fn deleted_in(call: &'static str, trouble: &'static str) -> (Arc<World>, tempfile::TempDir) {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let process = Process::start(&world, state.path(), None);
     let request = with_port(&world, server(&world, 1, nodes[0], true));
     let (manager, weak) = (process.manager.clone(), Arc::downgrade(&world));
@@ -257,7 +257,7 @@ async fn a_port_that_the_user_brought_outlives_a_build_that_a_delete_met_while_s
 async fn a_task_that_a_start_ends_is_ended_although_the_conductor_is_away_meanwhile() {
     for away in ["get", "record_fault", "update"] {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         let id = server(&world, 1, nodes[0], true).instance.id;
         {
             let mut tables = world.tables();
@@ -277,7 +277,7 @@ async fn a_task_that_a_start_ends_is_ended_although_the_conductor_is_away_meanwh
 async fn a_work_that_hit_a_bug_ends_although_the_conductor_is_away_meanwhile() {
     for away in ["get", "record_fault", "update"] {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         let weak = Arc::downgrade(&world);
         world.on_call("create_port", move || {
             let world = weak.upgrade().unwrap();

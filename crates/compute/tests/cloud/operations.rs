@@ -11,7 +11,7 @@ use crate::world::{Process, Trouble, delete, server};
 #[tokio::test(start_paused = true)]
 async fn an_operation_shows_what_it_does_and_what_it_waits_for() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     world.sim.hold(State::Deploying);
     let process = Process::start(&world, state.path(), None);
     let create = Request::from(server(&world, 1, nodes[0], true));
@@ -38,7 +38,7 @@ async fn an_operation_shows_what_it_does_and_what_it_waits_for() {
 #[tokio::test(start_paused = true)]
 async fn an_operation_that_waits_to_be_retried_says_why() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let process = Process::start(&world, state.path(), None);
     world.trouble("save_network", Trouble::Unavailable);
     process.take(server(&world, 1, nodes[0], true)).await;

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::world::{Kill, Process, Trouble, World, delete, placed_again, server, with_volume};
+use crate::world::{Kill, Port, Process, Trouble, World, delete, placed_again, server, with_volume};
 use compute::instance::{TaskState, VmState};
+use compute::ports::Machines as _;
 use compute::request::{BuildRequest, DeleteRequest, Origin};
 use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
@@ -13,17 +14,15 @@ use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 
 /// A world with two machines that are reported already.
-pub async fn cloud(state: &Path) -> (Arc<World>, Vec<NodeId>) {
-    cloud_of(2, state).await
+pub async fn cloud() -> (Arc<World>, Vec<NodeId>) {
+    cloud_of(2).await
 }
 
-pub async fn cloud_of(machines: usize, state: &Path) -> (Arc<World>, Vec<NodeId>) {
+pub async fn cloud_of(machines: usize) -> (Arc<World>, Vec<NodeId>) {
     let sim = Sim::builder().start().await;
     let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
-    let process = Process::start(&world, state, None);
-    process.reporter.look(&RequestContext::admin()).await.unwrap();
-    process.ended().await;
+    Port(world.clone()).publish(&RequestContext::admin()).await.unwrap();
     (world, nodes)
 }
 
@@ -123,7 +122,7 @@ pub fn first() -> InstanceId {
 async fn a_build_goes_on_wherever_the_process_is_killed() {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         let calls = build(&world, state.path(), nodes[0], 1, Some(kill)).await;
         start_again(&world, state.path()).await;
         is_active(&world, first(), &why);
@@ -137,7 +136,7 @@ async fn a_build_goes_on_wherever_the_process_is_killed() {
 async fn a_delete_goes_on_wherever_the_process_is_killed() {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         build(&world, state.path(), nodes[0], 1, None).await;
         let process = Process::start(&world, state.path(), Some(kill));
         let request = delete(&world, first());
@@ -159,7 +158,7 @@ async fn a_delete_goes_on_wherever_the_process_is_killed() {
 async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_is_killed() {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         world.sim.fail_deploy(nodes[0].0, "the disk is broken");
         let calls = build(&world, state.path(), nodes[0], 1, Some(kill)).await;
         start_again(&world, state.path()).await;
@@ -180,7 +179,7 @@ async fn a_failed_build_leaves_nothing_and_goes_back_once_wherever_the_process_i
 async fn ends_in_error_without_a_trace(kept: bool, may_reschedule: bool, hinder: impl Fn(&World, NodeId)) {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         hinder(&world, nodes[0]);
         let process = Process::start(&world, state.path(), Some(kill));
         let request = with_volume(&world, server(&world, 1, nodes[0], may_reschedule));
@@ -241,7 +240,7 @@ async fn a_build_that_neutron_refuses_leaves_nothing_wherever_the_process_is_kil
 async fn a_delete_that_meets_a_build_leaves_nothing_wherever_the_process_is_killed() {
     kill_everywhere(async |kill, why| {
         let state = tempfile::tempdir().unwrap();
-        let (world, nodes) = cloud(state.path()).await;
+        let (world, nodes) = cloud().await;
         world.sim.hold(State::Deploying);
         let process = Process::start(&world, state.path(), Some(kill));
         let request = with_volume(&world, server(&world, 1, nodes[0], true));
@@ -271,7 +270,7 @@ async fn a_delete_that_meets_a_build_leaves_nothing_wherever_the_process_is_kill
 #[tokio::test(start_paused = true)]
 async fn a_node_of_a_failed_build_keeps_its_allocation_until_placement_knows_that_it_is_being_cleaned() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     world.sim.hold(State::Cleaning);
     world.sim.fail_deploy(nodes[0].0, "the disk is broken");
     for _ in 0..3 {
@@ -291,7 +290,7 @@ async fn a_node_of_a_failed_build_keeps_its_allocation_until_placement_knows_tha
 #[tokio::test]
 async fn a_shutdown_does_not_come_between_the_hand_over_and_its_end() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     world.sim.fail_deploy(nodes[0].0, "the disk is broken");
     let process = Process::start(&world, state.path(), None);
     let shutdown = process.shutdown.clone();
@@ -306,7 +305,7 @@ async fn a_shutdown_does_not_come_between_the_hand_over_and_its_end() {
 #[tokio::test]
 async fn a_build_that_went_on_elsewhere_is_left_alone_by_a_restart() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     world.sim.fail_deploy(nodes[0].0, "the disk is broken");
     let journal = state.path().join("bessemer/journal");
     let kept = state.path().join("kept");
@@ -334,7 +333,7 @@ async fn a_build_that_went_on_elsewhere_is_left_alone_by_a_restart() {
 #[tokio::test]
 async fn a_bug_ends_a_work_in_error_once_and_the_server_can_be_deleted() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let process = Process::start(&world, state.path(), None);
     let is_in_error = |why: &str| {
         let tables = world.tables();
@@ -370,7 +369,7 @@ async fn a_bug_ends_a_work_in_error_once_and_the_server_can_be_deleted() {
 #[tokio::test]
 async fn a_bug_in_the_hand_over_ends_the_build_too() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     world.sim.fail_deploy(nodes[0].0, "no disk");
     world.panic_at("reschedule");
     build(&world, state.path(), nodes[0], 1, None).await;
@@ -384,7 +383,7 @@ async fn a_bug_in_the_hand_over_ends_the_build_too() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let request = server(&world, 1, nodes[0], true);
     let journal = state.path().join("bessemer/journal");
     let entry = || {
@@ -413,7 +412,7 @@ async fn a_request_that_comes_again_leaves_the_entry_of_its_work_as_it_is() {
 #[tokio::test]
 async fn an_entry_whose_request_cannot_be_read_is_set_aside() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let process = Process::start(&world, state.path(), None);
     let stranger = Origin("of another control plane".into());
     let build = BuildRequest { origin: stranger.clone(), ..server(&world, 1, nodes[0], true) };
@@ -431,7 +430,7 @@ async fn an_entry_whose_request_cannot_be_read_is_set_aside() {
 #[tokio::test(start_paused = true)]
 async fn a_start_ends_the_tasks_that_nobody_works_on() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     let tasks = [
         (TaskState::PoweringOff, VmState::Active),
         (TaskState::Other("image_snapshot_pending".into()), VmState::Active),

@@ -15,7 +15,7 @@ use crate::world::{Process, Trouble, World, delete, server, with_volume};
 
 /// Builds a server with a volume while something is in trouble.
 async fn build_in(state: &Path, hinder: impl Fn(&World)) -> Arc<World> {
-    let (world, nodes) = cloud(state).await;
+    let (world, nodes) = cloud().await;
     hinder(&world);
     let process = Process::start(&world, state, None);
     let request = with_volume(&world, server(&world, 1, nodes[0], true));
@@ -47,7 +47,7 @@ async fn a_build_waits_for_whatever_it_asks_that_is_away_for_a_while() {
 
 /// Builds a server with user data and an injected file in this form.
 async fn build_with(state: &Path, user_data: &str, file: &str) -> Arc<World> {
-    let (world, nodes) = cloud(state).await;
+    let (world, nodes) = cloud().await;
     let process = Process::start(&world, state, None);
     let mut request = server(&world, 1, nodes[0], true);
     request.instance.user_data = Some(user_data.into());
@@ -109,7 +109,7 @@ async fn a_build_that_gets_no_ports_rests_while_the_control_plane_is_away() {
 #[tokio::test(start_paused = true)]
 async fn a_delete_waits_for_neutron_and_tells_nobody_where_it_is() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     build(&world, state.path(), nodes[0], 1, None).await;
     (0..3).for_each(|_| world.trouble("delete_ports", Trouble::Unavailable));
     let process = Process::start(&world, state.path(), None);
@@ -125,7 +125,7 @@ async fn a_delete_waits_for_neutron_and_tells_nobody_where_it_is() {
 #[tokio::test(start_paused = true)]
 async fn builds_that_are_being_undone_hold_up_no_other() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud_of(11, state.path()).await;
+    let (world, nodes) = cloud_of(11).await;
     let (last, failing) = nodes.split_last().unwrap();
     world.sim.hold(State::Deleting);
     let process = Process::start(&world, state.path(), None);
@@ -154,7 +154,7 @@ async fn builds_that_are_being_undone_hold_up_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_port_that_its_node_does_not_let_go_holds_up_no_other_news() {
     let state = tempfile::tempdir().unwrap();
-    let (world, nodes) = cloud(state.path()).await;
+    let (world, nodes) = cloud().await;
     build(&world, state.path(), nodes[0], 1, None).await;
     let (context, id) = (RequestContext::admin(), first());
     let port: Uuid = world.tables().instances[&id].network.0[0].id.parse().unwrap();

@@ -4,26 +4,29 @@ use async_trait::async_trait;
 use compute::instance::TaskState;
 use compute::ports::conformance::instances::ControlPlane;
 use compute::ports::{self, Action};
-use driver::InstanceId;
+use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{Instances, actions};
 use crate::conductor::database::{Database, row};
+use crate::inventory::RecordIds;
 
 const HOST: &str = "lab-ironic";
 
 struct Cloud {
     database: Database,
     port: Instances,
+    records: RecordIds,
     context: RequestContext,
 }
 
 fn cloud() -> Cloud {
     let database = Database::default();
-    let port = Instances::new(database.conductor(), HOST);
-    Cloud { database, port, context: RequestContext::admin() }
+    let records = RecordIds::default();
+    let port = Instances::new(database.conductor(), HOST, records.clone());
+    Cloud { database, port, records, context: RequestContext::admin() }
 }
 
 #[async_trait]
@@ -51,6 +54,10 @@ impl ControlPlane for Cloud {
         tables.disks.push(row(json!({"id": number, "uuid": id, "instance_uuid": id, "device_name": null,
             "source_type": "image", "destination_type": "local"})));
         InstanceId(id)
+    }
+
+    async fn manages(&self, node: NodeId) {
+        self.records.set(node, 7);
     }
 
     async fn delete(&self, id: InstanceId) {

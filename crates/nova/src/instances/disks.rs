@@ -82,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::conductor::testing::{Script, raised};
+    use crate::inventory::RecordIds;
 
     fn disk() -> BlockDevice {
         let mut record = Object::new("BlockDeviceMapping", "1.20");
@@ -116,7 +117,7 @@ mod tests {
     #[tokio::test]
     async fn a_save_sends_the_changed_fields_alone_and_the_connection_as_text() {
         let script = Script::default().then(Ok(json!([{"obj_what_changed": []}, null])));
-        let instances = Instances::new(script.conductor(), "host");
+        let instances = Instances::new(script.conductor(), "host", RecordIds::default());
         let mut disk = disk();
         instances.save_disk(&RequestContext::admin(), &mut disk, change()).await.unwrap();
         assert_eq!((disk.volume_id, disk.volume_size), (Some(Uuid::from_u128(1)), Some(5)));
@@ -135,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn what_could_not_be_written_is_known_of_the_disk_all_the_same() {
         let script = Script::default().then(raised("DBError"));
-        let instances = Instances::new(script.conductor(), "host");
+        let instances = Instances::new(script.conductor(), "host", RecordIds::default());
         let mut disk = disk();
         instances.save_disk(&RequestContext::admin(), &mut disk, change()).await.unwrap_err();
         assert_eq!(disk.volume_id, Some(Uuid::from_u128(1)));

@@ -16,7 +16,7 @@ pub(crate) mod testing;
 mod tests;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
+use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::ports::{self, Action, Fault};
 use compute::request::BuildRequest;
 use configdrive::network::NetworkInfo;
@@ -30,6 +30,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
+use crate::inventory::RecordIds;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =
@@ -43,12 +44,20 @@ const PAGE: usize = 200;
 pub struct Instances {
     conductor: Conductor,
     host: String,
+    records: RecordIds,
 }
 
 impl Instances {
-    /// The instances of the service on `host`.
-    pub fn new(conductor: Conductor, host: impl Into<String>) -> Self {
-        Self { conductor, host: host.into() }
+    /// The instances of the service on `host`, whose nodes have these records.
+    pub fn new(conductor: Conductor, host: impl Into<String>, records: RecordIds) -> Self {
+        Self { conductor, host: host.into(), records }
+    }
+
+    /// The number of the record of the node that an instance gets its home on.
+    fn record_of(&self, home: &Home) -> ports::Result<i64> {
+        self.records.get(home.node).ok_or_else(|| {
+            ports::Error::Unavailable(format!("the record of node {} is not known yet", home.node))
+        })
     }
 
     /// Saves a change. A call that was never answered is settled by reading the record: it was done, or it is done again.
@@ -166,7 +175,11 @@ impl ports::Instances for Instances {
         update: InstanceUpdate,
         expect: Expect,
     ) -> ports::Result<()> {
-        let Some(change) = save::primitive(instance, &update, OffsetDateTime::now_utc()) else {
+        let record = match &update.home {
+            Some(Some(home)) => Some(self.record_of(home)?),
+            _ => None,
+        };
+        let Some(change) = save::primitive(instance, &update, record, OffsetDateTime::now_utc()) else {
             return Ok(());
         };
         let columns = self.save(context, instance, &change, &expect).await?;

@@ -18,8 +18,13 @@ pub fn object(name: &str) -> Object {
     Object::new(name, version_of(name).unwrap_or("1.0"))
 }
 
-/// The primitive of a change; `None` when nothing changes.
-pub fn primitive(instance: &Instance, update: &InstanceUpdate, now: OffsetDateTime) -> Option<Object> {
+/// The primitive of a change; `None` when nothing changes. `record` is the number of the record of the node that a new home is on.
+pub fn primitive(
+    instance: &Instance,
+    update: &InstanceUpdate,
+    record: Option<i64>,
+    now: OffsetDateTime,
+) -> Option<Object> {
     let mut object = object("Instance");
     object.insert("uuid", instance.id.0.to_string());
     if let Some(state) = &update.vm_state {
@@ -36,7 +41,7 @@ pub fn primitive(instance: &Instance, update: &InstanceUpdate, now: OffsetDateTi
         Some(Some(home)) => {
             object.set("host", home.host.as_str());
             object.set("node", home.node.0.to_string());
-            object.set("compute_id", home.record);
+            object.set("compute_id", json!(record));
             object.set("launched_on", home.host.as_str());
         }
         Some(None) => {
@@ -127,19 +132,19 @@ mod tests {
     const NOW: OffsetDateTime = datetime!(2026-11-23 02:19:05.7 UTC);
 
     fn sent(update: &InstanceUpdate) -> Value {
-        primitive(&testing::instance(), update, NOW).unwrap().into_value()
+        primitive(&testing::instance(), update, Some(5), NOW).unwrap().into_value()
     }
 
     #[test]
     fn nothing_to_change_is_nothing_to_send() {
-        assert!(primitive(&testing::instance(), &InstanceUpdate::default(), NOW).is_none());
+        assert!(primitive(&testing::instance(), &InstanceUpdate::default(), None, NOW).is_none());
     }
 
     #[test]
     fn a_claim_sends_node_and_compute_id_together_and_nothing_else() {
         let node: NodeId = "c6f082e5-e01c-4b7e-8489-e565b1177045".parse().unwrap();
         let update = InstanceUpdate {
-            home: Some(Some(Home { host: "lab-ironic".into(), node, record: 5 })),
+            home: Some(Some(Home { host: "lab-ironic".into(), node })),
             ..InstanceUpdate::default()
         };
         assert_eq!(

@@ -12,7 +12,7 @@ use super::*;
 use crate::conductor::testing::{Script, raised};
 
 fn instances(script: &Script) -> Instances {
-    Instances::new(script.conductor(), "lab-ironic")
+    Instances::new(script.conductor(), "lab-ironic", RecordIds::default())
 }
 
 fn spawning() -> (InstanceUpdate, Expect) {

@@ -1,13 +1,12 @@
 //! Scripted ports for the server's tests: every call that the server makes is written into one log, in order.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Instance, InstanceUpdate};
-use compute::ports::{self, Action, Claim, Fault, Instances, KnownProvider, Placement, ProviderHead};
+use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
+use compute::ports::{self, Action, Fault, Instances, Machines, Published};
 use compute::request::{BuildRequest, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -125,42 +124,25 @@ impl Instances for Fake {
 }
 
 #[async_trait]
-impl Placement for Fake {
-    async fn heads(&self) -> ports::Result<HashMap<NodeId, ProviderHead>> {
-        Ok(HashMap::new())
+impl Machines for Fake {
+    async fn publish(&self, _: &RequestContext) -> ports::Result<Published> {
+        Ok(Published::default())
+    }
+
+    async fn publish_one(&self, _: &RequestContext, _: NodeId, _: Option<&Instance>) -> ports::Result<()> {
+        Ok(())
+    }
+
+    fn is_withheld(&self, _: NodeId) -> bool {
+        false
+    }
+
+    async fn home(&self, _: &RequestContext, _: NodeId) -> ports::Result<Option<Home>> {
+        Ok(None)
     }
 
     async fn held_by(&self, _: InstanceId) -> ports::Result<Vec<NodeId>> {
         Ok(Vec::new())
-    }
-
-    async fn report(
-        &self,
-        _: &compute::inventory::Wanted,
-        _: Option<KnownProvider>,
-        _: bool,
-    ) -> ports::Result<KnownProvider> {
-        Err(ports::Error::Unavailable("not asked for here".into()))
-    }
-
-    async fn remove(&self, _: NodeId) -> ports::Result<bool> {
-        Ok(true)
-    }
-
-    async fn with_room(&self, _: &str) -> ports::Result<HashSet<NodeId>> {
-        Ok(HashSet::new())
-    }
-
-    async fn holders(&self, _: NodeId) -> ports::Result<Vec<InstanceId>> {
-        Ok(Vec::new())
-    }
-
-    async fn claim(&self, _: InstanceId) -> ports::Result<Option<Claim>> {
-        Ok(None)
-    }
-
-    async fn take_from(&self, _: InstanceId, _: NodeId, _: &Claim) -> ports::Result<bool> {
-        Ok(false)
     }
 
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<()> {
@@ -168,6 +150,10 @@ impl Placement for Fake {
         self.log.note(format!("release {instance}"));
         Ok(())
     }
+
+    fn build_ended(&self, _: NodeId, _: bool) {}
+
+    fn set_enabled(&self, _: bool) {}
 }
 
 #[async_trait]

@@ -26,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use compute::ending::{Change, Ending};
 use compute::instance::{Expect, Instance};
-use compute::ports::{Instances, Placement};
+use compute::ports::{Instances, Machines};
 use compute::request::Kind;
 use oslo::context::RequestContext;
 use oslo::rpc::{Failure, Request, can_serve};
@@ -51,7 +51,7 @@ const BASE_VERSION: &str = "1.1";
 pub struct Ports {
     pub worker: Arc<dyn Worker>,
     pub instances: Arc<dyn Instances>,
-    pub placement: Arc<dyn Placement>,
+    pub machines: Arc<dyn Machines>,
     pub undo: Arc<dyn Undo>,
 }
 
@@ -128,7 +128,7 @@ impl Endpoint {
             Kind::Delete => false,
         };
         if holds_node
-            && let Err(error) = patiently(|| self.ports.placement.release(context, instance.id)).await
+            && let Err(error) = patiently(|| self.ports.machines.release(context, instance.id)).await
         {
             warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");
         }
@@ -185,11 +185,11 @@ impl Endpoint {
     /// Takes back what was prepared for a refused request. A caller who waits for the refusal has it soon, even where a
     /// service is away: the rest is done behind it, as long as this process lives.
     async fn take_back(&self, refusal: Refusal, request: &Request, instance: Option<Instance>) {
-        let (undo, placement) = (self.ports.undo.clone(), self.ports.placement.clone());
+        let (undo, machines) = (self.ports.undo.clone(), self.ports.machines.clone());
         let (wants_reply, request) = (request.wants_reply, request.clone());
         let (done, is_done) = tokio::sync::oneshot::channel();
         let work = async move {
-            refuse::take_back(refusal, &request, instance.as_ref(), &*undo, &*placement).await;
+            refuse::take_back(refusal, &request, instance.as_ref(), &*undo, &*machines).await;
             // Who asked may wait no longer.
             let _ = done.send(());
         };

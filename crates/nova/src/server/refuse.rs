@@ -1,7 +1,7 @@
 //! The failures of what is refused, and what is taken back.
 
 use compute::instance::{Instance, Power};
-use compute::ports::Placement;
+use compute::ports::Machines;
 use driver::NodeId;
 use oslo::context::RequestContext;
 use oslo::rpc::{Failure, Request};
@@ -118,7 +118,7 @@ pub async fn take_back(
     request: &Request,
     instance: Option<&Instance>,
     undo: &dyn Undo,
-    placement: &dyn Placement,
+    machines: &dyn Machines,
 ) {
     let context: &RequestContext = &request.context;
     let argument = |name: &str| request.args.get(name).unwrap_or(&Value::Null);
@@ -133,7 +133,7 @@ pub async fn take_back(
         Leftover::Migration => undo.end_migration(context, argument("migration"), "error").await,
         Leftover::Claim => {
             if let Some(instance) = instance
-                && let Err(error) = super::patiently(|| placement.release(context, instance.id)).await
+                && let Err(error) = super::patiently(|| machines.release(context, instance.id)).await
             {
                 warn!(instance = %instance.id, %error, "the claim for a refused request stays in Placement");
             }

@@ -13,12 +13,7 @@ use crate::instances::testing;
 
 fn endpoint(fake: &Fake) -> Endpoint {
     let fake = Arc::new(fake.clone());
-    Endpoint::new(Ports {
-        worker: fake.clone(),
-        instances: fake.clone(),
-        placement: fake.clone(),
-        undo: fake,
-    })
+    Endpoint::new(Ports { worker: fake.clone(), instances: fake.clone(), machines: fake.clone(), undo: fake })
 }
 
 fn request(method: &str, args: Map<String, Value>) -> Request {

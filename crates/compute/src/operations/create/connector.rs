@@ -67,7 +67,7 @@ fn described(
         initiator: names("iqn").next(),
         wwpns: names("wwpn").collect(),
         wwnns: names("wwnn").collect(),
-        platform: crate::inventory::architecture(node).map(str::to_owned),
+        platform: crate::architecture::architecture(node).map(str::to_owned),
     }
 }
 

@@ -187,15 +187,8 @@ impl Create {
         if let Err(away) = self.detach_volumes(delete).await {
             return self.rest(&failure, away).await;
         }
-        ports.reporter.follow(node);
-        if let Err(error) = ports.reporter.look_at(&context, node, None).await
-            && !ports.reporter.is_reserved(node)
-        {
-            if error.is_transient() {
-                return self.rest(&failure, error.to_string()).await;
-            }
-            // What refuses the report may be the very allocation that goes next.
-            tracing::warn!(%node, %error, "the node could not be reported before its allocation goes");
+        if let Err(away) = ports.publisher.publish_freed(&context, node).await {
+            return self.rest(&failure, away).await;
         }
         failure
     }
@@ -311,7 +304,7 @@ impl Create {
         };
         let expect = any_task();
         ports.instances.update(&self.request.context, &mut self.instance, update, expect).await?;
-        ports.placement.release(&self.request.context, self.instance.id).await?;
+        ports.machines.release(&self.request.context, self.instance.id).await?;
         // From here on the request may be the control plane's; handing it back twice would build the server twice.
         if let Start::Failed(verdict) = self.start.clone() {
             self.write_down(Verdict { stage: Stage::HandingBack, ..verdict }).await;
@@ -363,7 +356,7 @@ impl Create {
             return Err(Failure::deleting());
         }
         let elsewhere = found.node.is_some_and(|node| node != self.node());
-        let held = ports.placement.held_by(self.instance.id).await?;
+        let held = ports.machines.held_by(self.instance.id).await?;
         Ok(found.vm_state != VmState::Building || elsewhere || held.iter().any(|node| *node != self.node()))
     }
 
@@ -398,7 +391,7 @@ impl Create {
     /// Deletes the allocation. What is refused is logged; `Err`: Placement is away.
     async fn release_allocation(&self) -> Result<(), String> {
         let ports = &self.this.shared.ports;
-        match ports.placement.release(&self.request.context, self.instance.id).await {
+        match ports.machines.release(&self.request.context, self.instance.id).await {
             Err(ports::Error::Unavailable(why)) => Err(why),
             Err(error) => {
                 tracing::error!(%error, "the allocation could not be deleted");
@@ -411,7 +404,7 @@ impl Create {
     fn count(&self, failure: &Failure) {
         let is_by_policy = matches!(failure, Failure::Reschedule { by_policy: true, .. });
         if self.this.shared.options.create.count_failures && !is_by_policy {
-            self.this.shared.ports.reporter.build_ended(self.node(), false);
+            self.this.shared.ports.machines.build_ended(self.node(), false);
         }
     }
 }

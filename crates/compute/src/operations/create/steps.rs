@@ -8,7 +8,7 @@ use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::{Create, server};
-use crate::instance::{BuildNetworks, Expect, Home, InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
 use crate::operations::{Start, caller, power};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
@@ -65,7 +65,7 @@ impl Create {
         let host = self.this.shared.options.host.clone();
         // Before a restart it may have been claimed already.
         if self.instance.node != Some(node) || self.instance.host.as_ref() != Some(&host) {
-            self.take_node(host).await?;
+            self.take_node().await?;
         }
         if let (Some(group), true) =
             (&self.request.server_group, self.this.shared.options.create.check_group_policy)
@@ -81,11 +81,10 @@ impl Create {
         Ok(())
     }
 
-    async fn take_node(&mut self, host: String) -> Result<(), Failure> {
+    async fn take_node(&mut self) -> Result<(), Failure> {
         let (context, node) = (self.request.context.clone(), self.node());
-        let reporter = self.this.shared.ports.reporter.clone();
-        let record = match reporter.record_of(&context, node).await {
-            Ok(Some(record)) => record,
+        let home = match self.this.shared.ports.machines.home(&context, node).await {
+            Ok(Some(home)) => home,
             Ok(None) => {
                 return Err(Failure::Reschedule {
                     reason: user_message::no_resources(node),
@@ -96,7 +95,7 @@ impl Create {
         };
         self.claimed = true;
         let update = InstanceUpdate {
-            home: Some(Some(Home { host, node, record })),
+            home: Some(Some(home)),
             boot_roles: Some(context.roles),
             ..InstanceUpdate::default()
         };
@@ -292,7 +291,7 @@ impl Create {
         };
         let expect = self.expect(&[Some(TaskState::Spawning)]);
         self.update(update, expect).await?;
-        self.this.shared.ports.reporter.build_ended(self.node(), true);
+        self.this.shared.ports.machines.build_ended(self.node(), true);
         self.announce_end().await;
         Ok(())
     }
@@ -301,7 +300,7 @@ impl Create {
     pub(super) async fn announce_end(&mut self) {
         let ports = &self.this.shared.ports;
         let context = &self.request.context;
-        if let Err(error) = ports.reporter.look_at(context, self.node(), Some(&self.instance)).await {
+        if let Err(error) = ports.machines.publish_one(context, self.node(), Some(&self.instance)).await {
             tracing::warn!(%error, "the node could not be reported at once; the next period will");
         }
         ports.announcer.instance_changed(context, &self.instance).await;

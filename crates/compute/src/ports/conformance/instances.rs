@@ -30,6 +30,9 @@ pub trait ControlPlane: Send + Sync {
     /// network information that is empty.
     async fn has(&self, task: Option<TaskState>) -> InstanceId;
 
+    /// Has a node that the service manages, and that an instance may have its home on.
+    async fn manages(&self, node: NodeId);
+
     /// Deletes an instance, without the service.
     async fn delete(&self, id: InstanceId);
 
@@ -134,11 +137,13 @@ pub async fn the_instances_of_this_host_are_those_that_live(cloud: &impl Control
     assert_eq!(cloud.port().ids_on_this_host(&context).await.expect("they can be listed"), [living]);
 }
 
-/// Host, node and record change together: `Instance.save` refuses a node without its `compute_id`.
+/// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without
+/// its `compute_id`.
 pub async fn a_home_is_taken_and_left(cloud: &impl ControlPlane) {
     let id = cloud.has(None).await;
     let (mut copy, node) = (read(cloud, id).await, NodeId(Uuid::from_u128(0x0DE)));
-    let home = Home { host: cloud.host(), node, record: 7 };
+    cloud.manages(node).await;
+    let home = Home { host: cloud.host(), node };
     for home in [Some(home), None] {
         let update = InstanceUpdate { home: Some(home.clone()), ..InstanceUpdate::default() };
         let changed = cloud.port().update(&cloud.context(), &mut copy, update, Expect::Anything).await;

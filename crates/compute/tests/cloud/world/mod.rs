@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
-use compute::ports::{self, Action, Event, KnownProvider, Record};
+use compute::ports::{self, Action, Event};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
 use ironic_sim::Sim;
@@ -48,12 +48,8 @@ pub struct Tables {
     /// Ports that the user made.
     pub users_ports: BTreeSet<Uuid>,
     pub allocations: HashMap<InstanceId, NodeId>,
-    /// 0 where nothing else is said.
-    pub claim_generations: HashMap<InstanceId, i64>,
-    pub providers: HashMap<NodeId, KnownProvider>,
-    pub records: HashMap<NodeId, Record>,
-    /// Other services that share the nodes.
-    pub peers: Vec<String>,
+    /// The machines as they were published, and whether nobody may book them.
+    pub machines: HashMap<NodeId, bool>,
     pub events: Vec<Recorded>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,

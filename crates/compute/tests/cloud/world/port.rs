@@ -1,15 +1,12 @@
 //! The ports of the compute manager, onto the world's tables.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, BuildNetworks, Expect, Instance, InstanceUpdate, TaskState};
-use compute::inventory::Wanted;
+use compute::instance::{BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState};
 use compute::ports::{
-    Action, Announcer, Claim, Connector, Error, Event, Fault, Instances, Inventory, KnownProvider, Networks,
-    Phase, Placement, ProviderHead, Record, RecordFields, Requests, Result, VendorData, VendorDataSource,
-    Volumes,
+    Action, Announcer, Connector, Error, Event, Fault, Instances, Machines, Networks, Phase, Published,
+    Requests, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{BuildRequest, DeleteRequest, Kind, NetworkRequests, Origin, Request};
 use configdrive::network::NetworkInfo;
@@ -21,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{HOST, Recorded, Tables, World};
+use super::{HOST, Recorded, World};
 
 /// Every port at once.
 pub struct Port(pub Arc<World>);
@@ -178,7 +175,7 @@ impl Instances for Port {
                     tokio::time::sleep(std::time::Duration::from_secs(35)).await;
                     let mut tables = world.tables();
                     let taken: Vec<NodeId> = tables.allocations.values().copied().collect();
-                    let other = tables.records.keys().find(|n| **n != node && !taken.contains(n)).copied();
+                    let other = tables.machines.keys().find(|n| **n != node && !taken.contains(n)).copied();
                     if let Some(other) = other {
                         tables.allocations.insert(id, other);
                     }
@@ -201,12 +198,6 @@ impl Requests for Port {
             }
         }
     }
-}
-
-fn claim(tables: &Tables, instance: InstanceId) -> Option<Claim> {
-    let node = *tables.allocations.get(&instance)?;
-    let generation = tables.claim_generations.get(&instance).copied().unwrap_or_default();
-    Some(Claim { generation, nodes: [node].into() })
 }
 
 fn brought(request: &BuildRequest) -> Option<Uuid> {
@@ -245,143 +236,43 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
 }
 
 #[async_trait]
-impl Inventory for Port {
-    async fn records_of_this_host(&self, _: &RequestContext) -> Result<Vec<Record>> {
-        let is_own = |record: &&Record| record.host.as_deref() == Some(HOST);
+impl Machines for Port {
+    async fn publish(&self, _: &RequestContext) -> Result<Published> {
         self.0
-            .call("records_of_this_host", |t| Ok(t.records.values().filter(is_own).cloned().collect()))
-            .await
-    }
-
-    async fn records_of(&self, _: &RequestContext, nodes: &[NodeId]) -> Result<Vec<Record>> {
-        self.0
-            .call("records_of", |t| Ok(nodes.iter().filter_map(|n| t.records.get(n).cloned()).collect()))
-            .await
-    }
-
-    async fn create_record(&self, _: &RequestContext, node: NodeId, fields: &RecordFields) -> Result<i64> {
-        self.0
-            .call("create_record", |t| {
-                let id = i64::try_from(t.records.len()).unwrap() + 1;
-                let host = Some(HOST.to_owned());
-                t.records.insert(node, Record { id, node, host, deleted: false, fields: fields.clone() });
-                Ok(id)
+            .call("publish", |t| {
+                t.machines =
+                    self.0.sim.nodes().iter().map(|node| (NodeId(node.uuid), is_withheld(node))).collect();
+                Ok(Published { nodes: t.machines.len(), ..Published::default() })
             })
             .await
     }
 
-    async fn save_record(
-        &self,
-        _: &RequestContext,
-        _: i64,
-        node: NodeId,
-        changed: &RecordFields,
-        take: bool,
-    ) -> Result<()> {
-        self.0
-            .call("save_record", |t| {
-                let record = t.records.get_mut(&node).unwrap();
-                record.fields.extend(changed.clone());
-                if take {
-                    record.host = Some(HOST.to_owned());
-                    record.deleted = false;
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    async fn destroy_record(&self, _: &RequestContext, _: i64, node: NodeId) -> Result<()> {
-        self.0
-            .call("destroy_record", |t| {
-                t.records.remove(&node);
-                Ok(())
-            })
-            .await
-    }
-
-    async fn ring_members(&self, _: &RequestContext) -> Result<(BTreeSet<String>, bool)> {
-        let members = |t: &mut Tables| t.peers.iter().cloned().chain([HOST.to_owned()]).collect();
-        self.0.call("ring_members", |t| Ok((members(t), false))).await
-    }
-}
-
-#[async_trait]
-impl Placement for Port {
-    async fn heads(&self) -> Result<HashMap<NodeId, ProviderHead>> {
-        self.0
-            .call("heads", |t| {
-                let head =
-                    |(n, p): (&NodeId, &KnownProvider)| (*n, ProviderHead { generation: p.generation });
-                Ok(t.providers.iter().map(head).collect())
-            })
-            .await
-    }
-
-    async fn report(&self, wanted: &Wanted, _: Option<KnownProvider>, _: bool) -> Result<KnownProvider> {
+    async fn publish_one(&self, _: &RequestContext, node: NodeId, _: Option<&Instance>) -> Result<()> {
         self.0
             .call("report", |t| {
-                let generation = t.providers.get(&wanted.node).map_or(0, |p| p.generation) + 1;
-                let now = KnownProvider {
-                    generation,
-                    inventory: wanted.inventory.clone(),
-                    traits: wanted.traits.clone(),
-                };
-                t.providers.insert(wanted.node, now.clone());
-                Ok(now)
+                let found = self.0.sim.find(node.0);
+                if found.as_ref().is_some_and(|node| node.hidden) {
+                    return Err(Error::Unavailable("Ironic does not show the node".to_owned()));
+                }
+                if let Some(found) = found {
+                    t.machines.insert(node, is_withheld(&found));
+                }
+                Ok(())
             })
             .await
     }
 
-    async fn remove(&self, node: NodeId) -> Result<bool> {
-        self.0
-            .call("remove", |t| {
-                let in_use = t.allocations.values().any(|held| *held == node);
-                if !in_use {
-                    t.providers.remove(&node);
-                }
-                Ok(!in_use)
-            })
-            .await
+    fn is_withheld(&self, node: NodeId) -> bool {
+        self.0.tables().machines.get(&node) == Some(&true)
+    }
+
+    async fn home(&self, _: &RequestContext, node: NodeId) -> Result<Option<Home>> {
+        let home = || Home { host: HOST.to_owned(), node };
+        self.0.call("home", |t| Ok(t.machines.contains_key(&node).then(home))).await
     }
 
     async fn held_by(&self, instance: InstanceId) -> Result<Vec<NodeId>> {
         self.0.call("held_by", |t| Ok(t.allocations.get(&instance).copied().into_iter().collect())).await
-    }
-
-    async fn with_room(&self, class: &str) -> Result<HashSet<NodeId>> {
-        self.0
-            .call("with_room", |t| {
-                let has_room = |(node, provider): &(&NodeId, &KnownProvider)| {
-                    let is_offered = provider.inventory.get(class).is_some_and(|stock| stock.reserved == 0);
-                    is_offered && t.allocations.values().all(|taken| taken != *node)
-                };
-                Ok(t.providers.iter().filter(has_room).map(|(node, _)| *node).collect())
-            })
-            .await
-    }
-
-    async fn holders(&self, node: NodeId) -> Result<Vec<InstanceId>> {
-        let of_node = |(_, held): &(&InstanceId, &NodeId)| **held == node;
-        self.0
-            .call("holders", |t| Ok(t.allocations.iter().filter(of_node).map(|(id, _)| *id).collect()))
-            .await
-    }
-
-    async fn claim(&self, instance: InstanceId) -> Result<Option<Claim>> {
-        self.0.call("claim", |t| Ok(claim(t, instance))).await
-    }
-
-    async fn take_from(&self, instance: InstanceId, _: NodeId, seen: &Claim) -> Result<bool> {
-        self.0
-            .call("take_from", |t| {
-                let is_same = claim(t, instance).as_ref() == Some(seen);
-                if is_same {
-                    t.allocations.remove(&instance);
-                }
-                Ok(is_same)
-            })
-            .await
     }
 
     async fn release(&self, _: &RequestContext, instance: InstanceId) -> Result<()> {
@@ -391,8 +282,7 @@ impl Placement for Port {
                     let being_cleaned = self.0.sim.find(node.0).is_some_and(|node| {
                         matches!(node.provision_state, State::Deleting | State::Cleaning)
                     });
-                    let reserved = |p: &KnownProvider| p.inventory.values().any(|s| s.reserved == s.total);
-                    if being_cleaned && !t.providers.get(&node).is_some_and(reserved) {
+                    if being_cleaned && t.machines.get(&node) != Some(&true) {
                         t.let_go_dirty.push(node);
                     }
                 }
@@ -400,6 +290,15 @@ impl Placement for Port {
             })
             .await
     }
+
+    fn build_ended(&self, _: NodeId, _: bool) {}
+
+    fn set_enabled(&self, _: bool) {}
+}
+
+/// Whether nobody may book a machine.
+fn is_withheld(node: &ironic_sim::Node) -> bool {
+    node.instance_uuid.is_some() || node.maintenance || node.provision_state != State::Available
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use compute::inventory::{Options as ReporterOptions, Reporter, Rules, Scope};
+use compute::machines::Publisher;
 use compute::operations::create::{ConfigDriveOptions, Options as CreateOptions};
 use compute::request::Request;
 use compute::{Manager, Options, Ports};
@@ -18,7 +18,6 @@ use super::{HOST, Kill, World};
 /// A compute service in the world.
 pub struct Process {
     pub manager: Manager,
-    pub reporter: Reporter,
     pub shutdown: CancellationToken,
     world: Arc<World>,
     tasks: tokio_util::task::TaskTracker,
@@ -32,17 +31,15 @@ impl Process {
         *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));
         let driver = Driver::new(ironic(&world.sim), driver_options());
         // As the first report does.
-        driver.sight().know(world.tables().records.keys().copied().collect(), None);
+        driver.sight().know(world.tables().machines.keys().copied().collect(), None);
         let port = Arc::new(Port(world.clone()));
-        let reporter =
-            Reporter::new(reporter_options(state), driver.clone(), port.clone(), port.clone(), port.clone());
         let ports = Ports {
             driver: driver.clone(),
-            reporter: reporter.clone(),
+            machines: port.clone(),
+            publisher: Publisher::new(driver.clone(), port.clone(), None),
             instances: port.clone(),
             networks: port.clone(),
             volumes: port.clone(),
-            placement: port.clone(),
             announcer: port.clone(),
             vendor_data: port.clone(),
             requests: port,
@@ -51,7 +48,7 @@ impl Process {
         let tasks = tokio_util::task::TaskTracker::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { driver.run_watcher(stop).await });
-        Self { manager, reporter, shutdown, world: world.clone(), tasks }
+        Self { manager, shutdown, world: world.clone(), tasks }
     }
 
     /// Takes a request, as the control plane's server does.
@@ -85,29 +82,6 @@ fn driver_options() -> driver::Options {
         api_max_retries: 5,
         api_retry_interval: Duration::from_millis(5),
         ..driver::Options::default()
-    }
-}
-
-fn reporter_options(state: &Path) -> ReporterOptions {
-    ReporterOptions {
-        host: HOST.to_owned(),
-        scope: Scope::default(),
-        shard: None,
-        interval: None,
-        parallel: 4,
-        rules: Rules {
-            host_ip: "127.0.0.1".to_owned(),
-            reserved_host_cpus: 0,
-            reserved_host_memory_mb: 512,
-            reserved_host_disk_mb: 0,
-            initial_ratios: [4.0, 1.0, 1.0],
-            ratios: [None; 3],
-            excluded_image_types: Vec::new(),
-            skip_reserve_in_use: false,
-            owner_trait: true,
-        },
-        providers: compute::inventory::ProviderConfig::default(),
-        state_file: state.join("bessemer").join("inventory.json"),
     }
 }
 

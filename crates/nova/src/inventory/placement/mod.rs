@@ -12,9 +12,10 @@ mod tests;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::books::{Claim, KnownProvider, ProviderHead, Providers};
+use super::{Stock, Wanted};
 use async_trait::async_trait;
-use compute::inventory::{Stock, Wanted};
-use compute::ports::{self, Claim, KnownProvider, ProviderHead};
+use compute::ports;
 use driver::{InstanceId, NodeId};
 use openstack::placement::{self, Allocations, Client, Inventories, Inventory, Traits};
 use openstack::{Caller, Error};
@@ -148,7 +149,7 @@ impl Placement {
 }
 
 #[async_trait]
-impl ports::Placement for Placement {
+impl Providers for Placement {
     async fn heads(&self) -> ports::Result<HashMap<NodeId, ProviderHead>> {
         let providers =
             self.0.client.providers(&Caller::default(), &placement::ProviderQuery::default()).await;

@@ -1,15 +1,18 @@
-//! The ports to the compute node records and to Placement: the control plane's picture of the machines.
+//! The books in which a stock Nova keeps the machines and who is on them: the compute node records, Placement, the instances. Traits,
+//! so that tests can keep them in memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
+use compute::instance::Instance;
+use compute::ports::{self, Result};
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Result;
-use crate::inventory::{Stock, Wanted};
+use super::{Stock, Wanted};
+use crate::instances::Instances;
 
 /// The fields of a compute node record, by their names in the control plane (`nova/objects/compute_node.py`).
 pub type RecordFields = BTreeMap<String, Value>;
@@ -28,7 +31,7 @@ pub struct Record {
 
 /// The compute node records.
 #[async_trait]
-pub trait Inventory: Send + Sync {
+pub trait ComputeNodes: Send + Sync {
     /// All records of this service's host, without deleted ones.
     async fn records_of_this_host(&self, context: &RequestContext) -> Result<Vec<Record>>;
 
@@ -85,7 +88,7 @@ pub struct Claim {
 
 /// Placement: resource providers and allocations.
 #[async_trait]
-pub trait Placement: Send + Sync {
+pub trait Providers: Send + Sync {
     /// Every provider in one list.
     async fn heads(&self) -> Result<HashMap<NodeId, ProviderHead>>;
 
@@ -121,4 +124,25 @@ pub trait Placement: Send + Sync {
 
     /// Deletes what an instance holds; no error when it holds nothing.
     async fn release(&self, context: &RequestContext, instance: InstanceId) -> Result<()>;
+}
+
+/// The instances, as far as a report needs them.
+#[async_trait]
+pub trait Residents: Send + Sync {
+    /// All instances of this service's host that are not deleted.
+    async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
+    /// An instance, deleted or not; `None`: Nova does not know it.
+    async fn get(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>>;
+}
+
+#[async_trait]
+impl Residents for Instances {
+    async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>> {
+        ports::Instances::on_this_host(self, context).await
+    }
+
+    async fn get(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
+        ports::Instances::get(self, context, id).await
+    }
 }

@@ -1,7 +1,7 @@
 //! What a provider needs next: from what Placement is known to have and what is wanted. Pure.
 
-use compute::inventory::Wanted;
-use compute::ports::KnownProvider;
+use super::super::Wanted;
+use super::super::books::KnownProvider;
 
 /// One request, or two reads at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

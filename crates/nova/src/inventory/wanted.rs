@@ -3,55 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openstack::ironic::{Node, PowerState, ProvisionState};
+use compute::architecture::architecture;
+use compute::machines::is_available;
+use openstack::ironic::Node;
 use serde_json::{Map, Value, json};
 
 use super::{Stock, Usage, Wanted};
-use crate::ports::RecordFields;
+use crate::inventory::books::RecordFields;
 
 /// The kinds of image that Nova's Ironic driver declares, with the trait that says so.
 const IMAGE_TYPES: [(&str, &str); 3] = [
     ("ami", "COMPUTE_IMAGE_TYPE_AMI"),
     ("qcow2", "COMPUTE_IMAGE_TYPE_QCOW2"),
     ("raw", "COMPUTE_IMAGE_TYPE_RAW"),
-];
-
-/// Hardware names that Nova knows (`nova/objects/fields.py`, class Architecture, from the os-arch names of libvirt).
-const ARCHITECTURES: [&str; 34] = [
-    "aarch64",
-    "alpha",
-    "armv6",
-    "armv7l",
-    "armv7b",
-    "cris",
-    "i686",
-    "ia64",
-    "lm32",
-    "m68k",
-    "microblaze",
-    "microblazeel",
-    "mips",
-    "mipsel",
-    "mips64",
-    "mips64el",
-    "openrisc",
-    "parisc",
-    "parisc64",
-    "ppc",
-    "ppcle",
-    "ppc64",
-    "ppc64le",
-    "ppcemb",
-    "s390",
-    "s390x",
-    "sh4",
-    "sh4eb",
-    "sparc",
-    "sparc64",
-    "unicore32",
-    "x86_64",
-    "xtensa",
-    "xtensaeb",
 ];
 
 /// What the operator configured about the picture.
@@ -128,13 +92,6 @@ pub fn wanted(node: &Node, holder: Holder, rules: &Rules, disabled: bool) -> Res
     Ok(Wanted { node: node.uuid, inventory: BTreeMap::from([(resource_class(class), stock)]), traits })
 }
 
-/// Whether a node may be booked, as far as Ironic's states say; one with an instance is judged apart.
-pub fn is_available(node: &Node) -> bool {
-    let power_known = !matches!(node.power_state, PowerState::NoState | PowerState::Error);
-    let provisionable = matches!(node.provision_state, ProvisionState::Available | ProvisionState::NoState);
-    !node.maintenance && power_known && provisionable
-}
-
 /// Placement's name for a resource class of Ironic: `baremetal-gold` is `CUSTOM_BAREMETAL_GOLD`.
 pub fn resource_class(name: &str) -> String {
     let mut custom = String::from("CUSTOM_");
@@ -205,17 +162,6 @@ fn supported(node: &Node) -> Value {
     }
 }
 
-/// The canonical name of the node's architecture.
-pub(crate) fn architecture(node: &Node) -> Option<&'static str> {
-    let name = node.properties.get("cpu_arch")?.as_str()?.to_lowercase();
-    let name = match name.as_str() {
-        "i386" | "i486" | "i586" | "x86_32" | "x86_32p" => "i686",
-        "amd64" => "x86_64",
-        other => other,
-    };
-    ARCHITECTURES.into_iter().find(|known| *known == name)
-}
-
 fn stats(node: &Node, usage: &Usage, failed_builds: u32) -> Map<String, Value> {
     let mut stats = Map::new();
     stats.insert("failed_builds".to_owned(), json!(failed_builds.to_string()));
@@ -252,8 +198,10 @@ fn text(value: Option<&Value>) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use openstack::ironic::{PowerState, ProvisionState};
+
     use super::*;
-    use crate::testing::{node, rules};
+    use crate::inventory::testing::{node, rules};
 
     #[test]
     fn an_available_node_can_be_booked() {

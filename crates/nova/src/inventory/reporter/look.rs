@@ -12,16 +12,17 @@ use tokio::time::Instant;
 
 use super::audits::Audits;
 use super::claims;
-use super::{Error, Outcome, Reporter};
-use crate::instance::Instance;
+use super::{Error, Reporter};
+use crate::inventory::books::Record;
 use crate::inventory::fingerprint::Fingerprint;
 use crate::inventory::picture::KnownRecord;
 use crate::inventory::{Ring, Usage};
-use crate::ports::{self, Record};
+use compute::instance::{Home, Instance};
+use compute::ports::{self, Published};
 
 impl Reporter {
     /// One look: lists the nodes and the instances, and writes what differs from what is known.
-    pub async fn look(&self, context: &RequestContext) -> Result<Outcome, Error> {
+    pub(in crate::inventory) async fn look(&self, context: &RequestContext) -> Result<Published, Error> {
         let inner = &self.0;
         let mut audits = inner.looking.lock().await;
         let began = Instant::now();
@@ -46,7 +47,7 @@ impl Reporter {
         let own = self.picture().own();
         held.retain(|node| own.contains(&node.uuid));
         self.tell_what_is_ours();
-        let mut outcome = Outcome { nodes: ours.len(), ..Outcome::default() };
+        let mut outcome = Published { nodes: ours.len(), ..Published::default() };
         let usage = usage_by_node(&instances);
         let free = claims::free(&nodes);
         let queue = Mutex::new(nodes.into_iter());
@@ -76,7 +77,7 @@ impl Reporter {
 
     /// Reports one node of ours as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
     /// A node that is not ours is left to whoever has it; of one that is another instance's by now only the provider is written.
-    pub async fn look_at(
+    pub(in crate::inventory) async fn look_at(
         &self,
         context: &RequestContext,
         node: NodeId,
@@ -108,9 +109,15 @@ impl Reporter {
         Ok(())
     }
 
-    /// The number of a node's record, for a claim. `None`: the node is not ours.
-    pub async fn record_of(&self, context: &RequestContext, node: NodeId) -> Result<Option<i64>, Error> {
-        Ok(self.own_record(context, node).await?)
+    /// The home of an instance that claims a node. `None`: the node is not ours.
+    pub(in crate::inventory) async fn home_on(
+        &self,
+        context: &RequestContext,
+        node: NodeId,
+    ) -> ports::Result<Option<Home>> {
+        let Some(id) = self.own_record(context, node).await? else { return Ok(None) };
+        self.0.ids.set(node, id);
+        Ok(Some(Home { host: self.0.options.host.clone(), node }))
     }
 
     /// The number of a node's record if it is ours; one that was not looked at yet is read.
@@ -138,7 +145,7 @@ impl Reporter {
     }
 
     /// Whether Placement was told that nobody may book the node.
-    pub fn is_reserved(&self, node: NodeId) -> bool {
+    pub(in crate::inventory) fn is_reserved(&self, node: NodeId) -> bool {
         let (known, _) = self.picture().provider(node);
         known.is_some_and(|provider| {
             // An operator may have added other classes to the node's own.
@@ -148,12 +155,12 @@ impl Reporter {
     }
 
     /// Counts a build that ended on a node; the number reaches the control plane with the next look.
-    pub fn build_ended(&self, node: NodeId, succeeded: bool) {
+    pub(in crate::inventory) fn count_build(&self, node: NodeId, succeeded: bool) {
         self.picture().build_ended(node, succeeded);
     }
 
     /// Takes what an operator said of this service at once; the providers follow with the look that comes with it.
-    pub fn set_disabled(&self, disabled: bool) {
+    pub(in crate::inventory) fn set_disabled(&self, disabled: bool) {
         self.0.disabled.store(disabled, Ordering::Relaxed);
     }
 

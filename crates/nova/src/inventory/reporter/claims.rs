@@ -17,8 +17,10 @@ use tokio::time::Instant;
 
 use super::Reporter;
 use super::audits::Audits;
+use crate::inventory::books::Claim;
 use crate::inventory::wanted;
-use crate::ports::{Claim, Result};
+use compute::machines::is_available;
+use compute::ports::Result;
 
 /// The longest time between two comparisons. It costs a list for each resource class.
 const INTERVAL: Duration = Duration::from_mins(5);
@@ -47,7 +49,7 @@ pub(super) fn free(nodes: &[Node]) -> BTreeMap<String, Vec<NodeId>> {
     let mut free: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
     for node in nodes {
         if let (None, true, Some(class)) =
-            (node.instance_uuid, wanted::is_available(node), node.resource_class.as_deref())
+            (node.instance_uuid, is_available(node), node.resource_class.as_deref())
         {
             free.entry(wanted::resource_class(class)).or_default().push(node.uuid);
         }
@@ -123,7 +125,7 @@ impl Reporter {
     async fn take(&self, node: NodeId, instance: InstanceId, claim: &Claim) -> Result<()> {
         let _only_writer = self.0.busy.lock(node).await;
         match self.0.driver.node(&Caller::default(), node).await {
-            Ok(now) if now.instance_uuid.is_none() && wanted::is_available(&now) => {}
+            Ok(now) if now.instance_uuid.is_none() && is_available(&now) => {}
             Ok(_) => return Ok(()),
             Err(error) => {
                 tracing::debug!(%node, %error, "a free node could not be read again; its allocation stays for now");

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::ports::RecordFields;
+use crate::inventory::books::RecordFields;
 
 /// The hashes of the fields that a record is known to have. Two values of one field whose 64-bit hashes are equal would be
 /// taken for the same; with a hash of this quality that does not happen in the life of a cloud.
@@ -36,8 +36,8 @@ mod tests {
 
     use super::*;
     use crate::inventory::Usage;
+    use crate::inventory::testing::{node, rules};
     use crate::inventory::wanted::record;
-    use crate::testing::{node, rules};
 
     #[test]
     fn only_what_differs_is_written() {

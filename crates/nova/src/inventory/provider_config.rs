@@ -154,8 +154,8 @@ fn unreadable(path: &Path, source: io::Error) -> ProviderConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::testing::{node, rules};
     use crate::inventory::{Holder, wanted};
-    use crate::testing::{node, rules};
 
     const NODE: &str = "00000000-0000-0000-0000-000000000001";
 

@@ -13,7 +13,7 @@ use super::{Error, Reporter};
 use crate::inventory::fingerprint::Fingerprint;
 use crate::inventory::picture::KnownRecord;
 use crate::inventory::{Holder, Usage, Wanted, wanted};
-use crate::ports;
+use compute::ports;
 
 impl Reporter {
     /// One of the writers: takes nodes off the queue until it is empty; answers how many were written and how many failed.

@@ -1,12 +1,19 @@
 //! The control plane's picture of the machines: what is wanted (from Ironic's list) against what is known (what was last
 //! written), and only the difference is sent.
 
+pub mod books;
 mod fingerprint;
 mod known;
+mod machines;
 mod picture;
+pub mod placement;
 mod provider_config;
+mod record_ids;
+pub mod records;
 mod reporter;
 mod ring;
+#[cfg(test)]
+mod testing;
 mod usage;
 mod wanted;
 
@@ -15,12 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use driver::NodeId;
 use serde::{Deserialize, Serialize};
 
+pub use placement::Placement;
 pub use provider_config::{ProviderConfig, ProviderConfigError};
+pub use record_ids::RecordIds;
+pub use records::Records;
 pub use reporter::{Options, Reporter, Scope};
 pub use ring::Ring;
 pub use usage::Usage;
-pub(crate) use wanted::architecture;
-pub use wanted::{Holder, Rules, is_available, resource_class, wanted};
+pub use wanted::{Holder, Rules, resource_class, wanted};
 
 /// How much of a resource class a provider has, as Placement keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

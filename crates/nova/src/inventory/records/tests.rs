@@ -1,6 +1,6 @@
 //! The compute node records, as captured and as written.
 
-use compute::ports::Inventory as _;
+use crate::inventory::books::ComputeNodes as _;
 use time::macros::datetime;
 
 use super::*;
@@ -55,7 +55,8 @@ fn a_shard_is_ours_alone_and_a_conductor_group_is_shared_with_its_peers() {
 }
 
 fn captured() -> Object {
-    let list: Value = serde_json::from_str(include_str!("../../tests/data/compute_node_list.json")).unwrap();
+    let list: Value =
+        serde_json::from_str(include_str!("../../../tests/data/compute_node_list.json")).unwrap();
     Object::from_value(list).unwrap().into_items().remove(0)
 }
 
@@ -131,7 +132,7 @@ fn page(first: usize, count: usize) -> Value {
 #[tokio::test(start_paused = true)]
 async fn the_records_of_a_cell_are_read_in_pages_and_those_of_other_hosts_left_out() {
     let script = Script::default().then(Ok(page(0, PAGE))).then(Ok(page(PAGE, 3)));
-    let inventory = Inventory::new(script.conductor(), options(), 4);
+    let inventory = Records::new(script.conductor(), options(), 4);
     let found = inventory.records_of_this_host(&RequestContext::admin()).await.unwrap();
     assert_eq!(found.len(), PAGE / 2 + 2);
     let markers: Vec<Value> =
@@ -143,6 +144,6 @@ async fn the_records_of_a_cell_are_read_in_pages_and_those_of_other_hosts_left_o
 async fn a_list_whose_marker_went_away_is_begun_anew() {
     let script =
         Script::default().then(Ok(page(0, PAGE))).then(raised("MarkerNotFound")).then(Ok(page(0, 2)));
-    let inventory = Inventory::new(script.conductor(), options(), 4);
+    let inventory = Records::new(script.conductor(), options(), 4);
     assert_eq!(inventory.records_of_this_host(&RequestContext::admin()).await.unwrap().len(), 1);
 }

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use driver::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::atomic_file;
-use crate::ports::KnownProvider;
+use crate::inventory::books::KnownProvider;
+use compute::atomic_file;
 
 /// The file of known providers.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl KnownFile {
 mod tests {
     use super::*;
     use crate::inventory::Stock;
-    use crate::testing::node;
+    use crate::inventory::testing::node;
 
     #[test]
     fn what_was_recorded_is_known_after_a_restart() {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use compute::inventory::Reporter;
+use compute::ports::{Machines as _, Published};
 use driver::NodeId;
 use ironic_sim::Sim;
+use nova::inventory::Reporter;
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Process, Trouble, World};
+use crate::world::{HOST, Trouble, World};
 
 /// A cloud, and a service in it that has looked at its machines.
 pub struct Watched {
@@ -25,7 +26,7 @@ impl Watched {
         let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
         let state = tempfile::tempdir().unwrap();
         let world = World::new(sim);
-        let reporter = Process::start(&world, state.path(), None).reporter;
+        let reporter = world.reporter(state.path());
         let watched = Self { world, nodes, reporter, _state: state };
         assert_eq!(watched.look().await, (machines, 0, 0));
         watched
@@ -35,8 +36,9 @@ impl Watched {
     pub async fn look(&self) -> (usize, usize, usize) {
         self.world.tables().calls.clear();
         self.world.sim.clear_requests();
-        let outcome = self.reporter.look(&RequestContext::admin()).await.unwrap();
-        (outcome.written, outcome.failed, outcome.removed)
+        let published = self.reporter.publish(&RequestContext::admin()).await.unwrap();
+        let Published { written, failed, removed, .. } = published;
+        (written, failed, removed)
     }
 
     /// So many looks, one after the other.
@@ -88,7 +90,7 @@ async fn a_node_that_cannot_be_written_holds_up_no_other_and_is_tried_again() {
     for node in &watched.nodes {
         watched.world.sim.update(node.0, |node| node.maintenance = true);
     }
-    watched.world.trouble("report", Trouble::Refused);
+    watched.world.trouble("report", Trouble::Broken);
     assert_eq!(watched.look().await, (2, 1, 0));
     assert_eq!(watched.look().await, (1, 0, 0));
     assert!(watched.nodes.iter().all(|node| watched.reserved(*node) == 1));
@@ -189,6 +191,6 @@ async fn a_freed_node_that_somebody_else_took_at_once_is_reported_as_theirs() {
     let watched = Watched::new(2).await;
     let node = watched.nodes[0];
     watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
-    watched.reporter.look_at(&RequestContext::admin(), node, None).await.unwrap();
+    watched.reporter.publish_one(&RequestContext::admin(), node, None).await.unwrap();
     assert_eq!(watched.reserved(node), 1);
 }

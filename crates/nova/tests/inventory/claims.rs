@@ -4,13 +4,13 @@ use driver::{InstanceId, NodeId};
 use uuid::Uuid;
 
 use crate::reporting::Watched;
-use crate::world::server;
+use crate::world::Trouble;
 
 /// A machine that is free and has the allocation of a server, which is deleted or not.
 async fn held(is_deleted: bool) -> (Watched, NodeId, InstanceId) {
     let watched = Watched::new(3).await;
     let node = watched.nodes[0];
-    let id = server(&watched.world, 1, node, true).instance.id;
+    let id = watched.world.server(1, node);
     watched.world.tables().instances.get_mut(&id).unwrap().deleted = is_deleted;
     (watched, node, id)
 }
@@ -103,7 +103,7 @@ async fn allocations_are_not_compared_in_each_report() {
 async fn what_cannot_be_compared_stops_no_report_and_is_tried_again() {
     let (watched, _, id) = held(true).await;
     for call in ["with_room", "holders", "get", "claim", "take_from"] {
-        watched.world.trouble(call, crate::world::Trouble::Unavailable);
+        watched.world.trouble(call, Trouble::Unavailable);
     }
     watched.compare().await;
     for _ in 0..8 {

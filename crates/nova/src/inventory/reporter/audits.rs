@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::claims::Claims;
-use crate::ports;
+use compute::ports;
 
 /// The longest time for which a record is believed to be ours. Another service may take it while we are taken for dead, and
 /// nothing tells us (stock reads its records in each period).

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::instance::{Instance, TaskState, VmState};
+use compute::instance::{Instance, TaskState, VmState};
 
 /// The usage of one node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -85,7 +85,7 @@ fn name(state: &impl serde::Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::instance;
+    use crate::inventory::testing::instance;
 
     #[test]
     fn an_idle_node_uses_nothing_and_counts_nothing() {

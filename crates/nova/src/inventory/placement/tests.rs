@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use crate::inventory::books::Providers as _;
 use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use compute::ports::Placement as _;
 use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions};
 use serde_json::{Value, json};
 use uuid::Uuid;

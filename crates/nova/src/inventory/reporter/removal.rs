@@ -16,9 +16,9 @@ use openstack::ironic::NodeQuery;
 use oslo::context::RequestContext;
 use tokio::time::Instant;
 
-use super::{Outcome, Reporter};
-use crate::instance::Instance;
-use crate::ports;
+use super::Reporter;
+use compute::instance::Instance;
+use compute::ports::{self, Published};
 
 /// In how many reports in a row Ironic must not show a node before anything of it is removed.
 const CONFIRMATIONS: u32 = 3;
@@ -72,7 +72,7 @@ impl Reporter {
         shown: &HashSet<NodeId>,
         tracked: &HashSet<NodeId>,
         instances: &[Instance],
-        outcome: &mut Outcome,
+        outcome: &mut Published,
     ) {
         let untracked = self.picture().recorded().into_iter().filter(|node| !tracked.contains(node));
         let (elsewhere, absent): (Vec<_>, Vec<_>) = untracked.partition(|node| shown.contains(node));

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use compute::ports::{self, Record, RecordFields};
+use compute::ports;
 use driver::NodeId;
 use oslo::context::{ReadDeleted, RequestContext};
 use oslo::object::Object;
@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::warn;
 
+use super::books::{ComputeNodes, Record, RecordFields};
 use crate::conductor::{Conductor, Error, Repeat};
 use crate::instances::save::object;
 
@@ -46,7 +47,7 @@ impl Default for Options {
 
 /// The port to the compute node records.
 #[derive(Clone)]
-pub struct Inventory {
+pub struct Records {
     conductor: Conductor,
     options: Options,
     /// `options.peers` as of the last reload.
@@ -55,7 +56,7 @@ pub struct Inventory {
     service: i64,
 }
 
-impl Inventory {
+impl Records {
     /// The records of the service whose own record has the number `service`.
     pub fn new(conductor: Conductor, options: Options, service: i64) -> Self {
         let peers = Arc::new(Mutex::new(options.peers.clone()));
@@ -83,7 +84,7 @@ impl Inventory {
 }
 
 #[async_trait]
-impl ports::Inventory for Inventory {
+impl ComputeNodes for Records {
     async fn records_of_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Record>> {
         // Nova lists the records of a host only all at once, in an answer that grows with the nodes; those of the whole cell
         // it gives in pages.

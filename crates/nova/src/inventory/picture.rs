@@ -7,7 +7,7 @@ use openstack::ironic::{Node, ProvisionState};
 use tokio::time::Instant;
 
 use super::fingerprint::Fingerprint;
-use crate::ports::{KnownProvider, ProviderHead};
+use crate::inventory::books::{KnownProvider, ProviderHead};
 
 /// What is known of a compute node record.
 #[derive(Debug)]
@@ -200,7 +200,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::testing::node;
+    use crate::inventory::testing::node;
 
     fn known(generation: i64) -> KnownProvider {
         KnownProvider { generation, inventory: BTreeMap::new(), traits: BTreeSet::new() }
