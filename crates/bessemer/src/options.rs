@@ -108,6 +108,7 @@ pub fn manager(config: &Config) -> compute::Options {
         host: host(config),
         state_path: state_path(config),
         max_concurrent_builds: top.count("max_concurrent_builds"),
+        shutdown_timeout: config.top().seconds("shutdown_timeout"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
         create: create::Options {

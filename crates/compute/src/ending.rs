@@ -72,6 +72,7 @@ impl Ending {
     }
 
     /// The same outcome, but the event shows success: the server goes on, and only its fault says what happened.
+    #[must_use]
     pub fn with_event_of_success(mut self) -> Self {
         if let Some(event) = &mut self.event {
             event.shows_failure = false;

@@ -53,7 +53,7 @@ async fn once(this: Try, request: Request) -> Result<(), Retry> {
     async move {
         let ended = match request {
             Request::Create(request) => Box::pin(framed(this.clone(), Create::new(this, request))).await,
-            Request::Power(request) => framed(this.clone(), Power::new(this, request)).await,
+            Request::Power(request) => Box::pin(framed(this.clone(), Power::new(this, request))).await,
             Request::Delete(request) => Box::pin(framed(this.clone(), Delete::new(this, request))).await,
         };
         if let Err(Retry { why, .. }) = &ended {

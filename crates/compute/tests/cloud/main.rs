@@ -6,6 +6,7 @@ mod conformance;
 mod endings;
 mod hidden;
 mod operations;
+mod power;
 mod restart;
 mod trouble;
 mod world;

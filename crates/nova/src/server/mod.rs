@@ -83,8 +83,9 @@ impl Endpoint {
                 refused.insert(request.unique_id.clone(), reason);
             }
             // Its trace is the instance's task.
-            Kind::Delete => {
-                error!(%error, "the delete cannot be journalled and is begun without; see [DEFAULT] state_path");
+            Kind::Stop | Kind::Start | Kind::Reboot | Kind::Delete => {
+                let operation = kind.name();
+                error!(operation, %error, "the request cannot be journalled and is begun without; see [DEFAULT] state_path");
             }
         }
     }
@@ -108,13 +109,19 @@ impl Endpoint {
         refused.remove(&request.unique_id).map_or(Ok(()), Err)
     }
 
-    /// Ends an operation that cannot even begin: the server goes to ERROR with a fault, and the claim of a create goes.
+    /// Ends an operation that cannot even begin: the server gets a fault and, where it could not go on, the state ERROR; the
+    /// claim of a create goes.
     async fn give_up(&self, kind: Kind, request: &Request, reason: String) -> Result<Value, Failure> {
         let failure = nova("NovaException", 500, &reason, &[]);
         let Ok(mut instance) = instance_of(request) else { return Err(failure) };
         error!(instance = %instance.id, operation = kind.name(), reason, "the request cannot be worked on");
         let (instances, context) = (&*self.ports.instances, &request.context);
-        let mut ending = Ending::failure(kind, reason.clone(), reason, Change::Error);
+        let (change, holds_node) = match kind {
+            Kind::Create => (Change::Error, true),
+            Kind::Stop | Kind::Start | Kind::Reboot => (Change::TaskEnds, false),
+            Kind::Delete => (Change::Error, false),
+        };
+        let mut ending = Ending::failure(kind, reason.clone(), reason, change);
         if let Err(error) = instances.start_event(context, instance.id, &kind.into(), false).await {
             warn!(instance = %instance.id, %error, "the operation ends without its event");
             ending.event = None;
@@ -123,10 +130,6 @@ impl Endpoint {
             ending = left;
             tokio::time::sleep(RETRY).await;
         }
-        let holds_node = match kind {
-            Kind::Create => true,
-            Kind::Delete => false,
-        };
         if holds_node
             && let Err(error) = patiently(|| self.ports.machines.release(context, instance.id)).await
         {

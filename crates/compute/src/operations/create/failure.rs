@@ -13,8 +13,8 @@ use crate::ending::{Change, Ending};
 use crate::instance::{BuildNetworks, InstanceUpdate, TaskState, VmState};
 use crate::journal::{Announced, Stage, Verdict};
 use crate::operations::{Retry, Start, caller};
-use crate::request::Kind;
 use crate::ports::{self, Event, Phase};
+use crate::request::Kind;
 use crate::request::NetworkRequests;
 use crate::user_message;
 

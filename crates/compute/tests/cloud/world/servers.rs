@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
-use compute::request::{BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, Origin};
+use compute::request::{
+    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, Origin, PowerAction, PowerRequest,
+};
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::json;
@@ -109,4 +111,19 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
         block_devices: Vec::new(),
         origin: Origin(json!(id.to_string())),
     }
+}
+
+/// The request to change the power of a server's machine, after the API has set its task.
+pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest {
+    let task = match action {
+        PowerAction::Stop { .. } => TaskState::PoweringOff,
+        PowerAction::Start => TaskState::PoweringOn,
+        PowerAction::Reboot { hard: false } => TaskState::Rebooting,
+        PowerAction::Reboot { hard: true } => TaskState::RebootingHard,
+    };
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    instance.task_state = Some(task);
+    let (instance, origin) = (instance.clone(), Origin(json!(id.to_string())));
+    PowerRequest { context: RequestContext::admin(), instance, action, origin }
 }
