@@ -1,9 +1,10 @@
 //! Neutron, Cinder and the operator's vendor data behind the ports of the compute manager. What a control
-//! plane writes down of ports and disks goes through a ledger that it brings; nothing here knows which
+//! plane records of ports and disks goes through a ledger that it implements; nothing here knows which
 //! control plane it is.
 
 #![deny(missing_docs)]
 
+mod failure;
 pub mod network;
 #[cfg(test)]
 mod testing;

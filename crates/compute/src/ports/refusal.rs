@@ -31,9 +31,9 @@ pub enum Refusal {
     PortBindingFailed,
     /// The port needs resources that were not booked for it.
     PortResourcesMissing,
-    /// The control plane could not write the port down.
+    /// The control plane could not record the port.
     PortNotRecorded,
-    /// The network's policy needs resources that nobody books.
+    /// The network's policy needs resources, and none were booked.
     QosPolicy,
     /// The project may have no more ports.
     PortQuota,

@@ -3,6 +3,8 @@
 use compute::ports::{self, Refusal};
 use openstack::Error;
 
+use crate::failure::{Meaning, meaning};
+
 /// A request that cannot be met, here or anywhere.
 pub fn refused(why: Refusal, message: impl Into<String>) -> ports::Error {
     ports::Error::Refused { why, message: message.into() }
@@ -20,8 +22,11 @@ pub fn failed(what: &str, error: &Error) -> ports::Error {
             ),
         ),
         Error::Http { status: 403, .. } => refused(Refusal::Forbidden, format!("{what}: {error}")),
-        Error::Http { .. } if !error.is_transient() => refused(Refusal::Other, format!("{what}: {error}")),
-        _ => ports::Error::Unavailable(format!("{what}: {error}")),
+        _ => match meaning(error) {
+            Meaning::Away => ports::Error::Unavailable(format!("{what}: {error}")),
+            Meaning::Refused => refused(Refusal::Other, format!("{what}: {error}")),
+            Meaning::Broken => ports::Error::Broken(format!("{what}: {error}")),
+        },
     }
 }
 
@@ -103,5 +108,13 @@ mod tests {
             why(of_update("p", &http(409, Some("HostNotCompatibleWithFixedIps")))),
             Some(Refusal::AddressNotOnHost)
         );
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_made_or_understood_is_not_waited_for() {
+        let broken = Error::Invalid { field: "request id", message: "no header".into() };
+        assert!(matches!(failed("ports", &broken), ports::Error::Broken(_)));
+        let catalog = Error::Endpoint { service: "network", message: "none".into() };
+        assert!(matches!(failed("ports", &catalog), ports::Error::Unavailable(_)));
     }
 }

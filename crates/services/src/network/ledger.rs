@@ -1,4 +1,4 @@
-//! What a control plane writes down of an instance's ports.
+//! The control plane's records of an instance's ports.
 
 use std::collections::BTreeSet;
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::failure::failed;
 use super::{DNS_INTEGRATION, Networks, own, user};
+use crate::failure::{Meaning, meaning};
 
 /// What a compute service puts into a port's profile; the rest belongs to others.
 const OURS: [&str; 9] = [
@@ -99,7 +100,9 @@ async fn unbind(net: &Networks, own: &Caller, user: &Caller, port: &Port) -> Res
 fn settle(port: &str, updated: Result<Port, Error>) -> Result<()> {
     match updated {
         Ok(_) => Ok(()),
-        Err(error) if error.is_transient() => Err(failed(&format!("port {port} cannot be unbound"), &error)),
+        Err(error) if meaning(&error) == Meaning::Away => {
+            Err(failed(&format!("port {port} cannot be unbound"), &error))
+        }
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => {
             tracing::error!(port, %error, "the port could not be unbound and stays as it is");
@@ -131,5 +134,20 @@ mod tests {
             panic!()
         };
         assert_eq!(Value::Object(without_ours(&profile)), json!({"local_link_information": [1]}));
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_unbound_now_is_unbound_later_and_what_neutron_refuses_is_final() {
+        let catalog = Error::Endpoint { service: "network", message: "none".to_owned() };
+        assert!(matches!(settle("p", Err(catalog)), Err(ports::Error::Unavailable(_))));
+        let refused = |status| Error::Http {
+            service: "network",
+            status,
+            code: None,
+            message: "no".to_owned(),
+            request_id: None,
+        };
+        settle("p", Err(refused(404))).unwrap();
+        settle("p", Err(refused(409))).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! What a control plane writes down of an instance's disks.
+//! The control plane's records of an instance's disks.
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
@@ -14,7 +14,7 @@ pub struct DiskChange {
     pub volume_id: Option<String>,
     /// Cinder's id.
     pub attachment_id: Option<String>,
-    /// How to reach the volume, as stock writes it down (`nova/volume/cinder.py`
+    /// How to reach the volume, as nova-compute records it (`nova/volume/cinder.py`,
     /// `_translate_attachment_ref`).
     pub connection: Option<Value>,
     /// GiB.
@@ -27,8 +27,8 @@ pub trait DiskLedger: Send + Sync {
     /// The disks of an instance, as they are recorded now.
     async fn disks(&self, context: &RequestContext, instance: &Instance) -> Result<Vec<BlockDevice>>;
 
-    /// Writes the change into the disk's record. `device` has it in any case, when the record could not be
-    /// written too: it is true, and a detach must know it.
+    /// Writes the change into the disk's record. `device` has it even when the record could not be written: a
+    /// detach needs it.
     async fn save_disk(
         &self,
         context: &RequestContext,

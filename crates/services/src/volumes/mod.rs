@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use self::attaching::Attaching;
 pub use self::ledger::{DiskChange, DiskLedger};
+use crate::failure::{Meaning, meaning};
 
 /// What of the configuration matters here.
 #[derive(Debug, Clone, Copy)]
@@ -210,7 +211,8 @@ impl Away {
     /// Cinder answers 500 where a storage system refuses to let go of a volume, and will go on doing so: that
     /// is an answer, which the server's end does not wait for.
     fn cinder(&mut self, error: &Error) {
-        if error.is_transient() && error.status() != Some(500) {
+        let is_refusal = matches!(error, Error::Http { status: 500, .. });
+        if meaning(error) == Meaning::Away && !is_refusal {
             self.0.get_or_insert_with(|| error.to_string());
         }
     }
@@ -239,9 +241,12 @@ fn invalid(message: impl Into<String>) -> ports::Error {
 
 /// What Cinder refuses the user may read; where Cinder is and why it cannot be reached is for the log alone.
 fn failed(error: &Error) -> ports::Error {
-    if error.status().is_none() || error.is_transient() {
-        return ports::Error::Unavailable(error.to_string());
+    match meaning(error) {
+        Meaning::Away => ports::Error::Unavailable(error.to_string()),
+        Meaning::Broken => ports::Error::Broken(error.to_string()),
+        Meaning::Refused => {
+            let why = if error.status() == Some(413) { Refusal::VolumeQuota } else { Refusal::Disk };
+            ports::Error::Refused { why, message: error.message().to_owned() }
+        }
     }
-    let why = if error.status() == Some(413) { Refusal::VolumeQuota } else { Refusal::Disk };
-    ports::Error::Refused { why, message: error.message().to_owned() }
 }

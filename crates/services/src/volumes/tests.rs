@@ -217,3 +217,16 @@ async fn a_server_without_volumes_asks_nobody() {
     lab.volumes.detach(&lab.context, &lab.instance, &devices, true).await.unwrap();
     assert_eq!(lab.shared.log().len(), 0);
 }
+
+#[test]
+fn what_ends_a_disk_is_an_answer() {
+    let own_credentials = Error::Auth { status: 401, message: "no".to_owned() };
+    assert!(matches!(failed(&own_credentials), ports::Error::Unavailable(_)));
+    let odd = Error::Decode { service: "volume", message: "no id".to_owned() };
+    assert!(matches!(failed(&odd), ports::Error::Broken(_)));
+    let mut away = Away::default();
+    away.cinder(&odd);
+    assert_eq!(away.0, None);
+    away.cinder(&own_credentials);
+    assert!(away.0.is_some());
+}
