@@ -31,7 +31,7 @@ pub(crate) async fn set_back(
         Ok(Some(now)) if is_same(&now) => {}
         _ => return,
     }
-    tracing::error!(instance = %id, "{message}");
+    tracing::warn!(instance = %id, "{message}");
     let fault = Fault { code: 500, message: message.to_owned(), details: message.to_owned() };
     let mut ending = Ending { failure: Some(fault), fault: true, event: None, change: Some(change) };
     loop {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance, TaskState};
-use compute::ports::conformance::{instances, networks, volumes};
-use compute::ports::{Action, Instances, Networks, Volumes};
+use compute::ports::conformance::{instances, machines, networks, volumes};
+use compute::ports::{Action, Instances, Machines, Networks, Volumes};
 use compute::request::BuildRequest;
 use driver::{InstanceId, NodeId};
-use ironic_sim::Sim;
+use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
@@ -132,8 +132,46 @@ impl volumes::Cloud for Cloud {
     }
 }
 
+#[async_trait]
+impl machines::Cloud for Cloud {
+    fn port(&self) -> &dyn Machines {
+        &self.port
+    }
+
+    async fn nodes(&self) -> Vec<NodeId> {
+        let nodes = self.world.sim.enroll(4).into_iter().map(NodeId).collect();
+        self.port.publish(&RequestContext::admin()).await.unwrap();
+        nodes
+    }
+
+    async fn occupy(&self, node: NodeId, instance: Option<InstanceId>) {
+        self.world.sim.update(node.0, |node| node.instance_uuid = instance.map(|id| id.0));
+    }
+
+    async fn clean(&self, node: NodeId, under_way: bool) {
+        self.world.sim.hold(State::Cleaning);
+        self.world.sim.set_state(node.0, if under_way { State::Cleaning } else { State::Available });
+    }
+
+    async fn hide(&self, node: NodeId) {
+        self.world.sim.update(node.0, |node| node.hidden = true);
+    }
+
+    async fn hold(&self, instance: InstanceId, node: NodeId) {
+        self.world.tables().allocations.insert(instance, node);
+    }
+
+    async fn is_offered(&self, node: NodeId) -> bool {
+        self.world.tables().machines.get(&node) == Some(&false)
+    }
+}
+
 mod instances_of_the_world {
     compute::conformance!(instances, super::cloud());
+}
+
+mod machines_of_the_world {
+    compute::conformance!(machines, super::cloud());
 }
 
 mod networks_of_the_world {

@@ -85,15 +85,17 @@ async fn what_cannot_be_decoded_is_refused_before_a_node_is_claimed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_build_that_gets_no_ports_does_not_tell_where_neutron_is() {
-    let state = tempfile::tempdir().unwrap();
-    let world = build_in(state.path(), |world| world.trouble("create_port", Trouble::Unavailable)).await;
-    let tables = world.tables();
-    assert_eq!(tables.instances[&first()].vm_state, VmState::Error);
-    assert!(
-        tables.faults[0].1.ends_with("Failed to allocate the network(s), not rescheduling."),
-        "{:?}",
-        tables.faults
-    );
+    for trouble in [Trouble::Unavailable, Trouble::Broken] {
+        let state = tempfile::tempdir().unwrap();
+        let world = build_in(state.path(), |world| world.trouble("create_port", trouble)).await;
+        let tables = world.tables();
+        assert_eq!(tables.instances[&first()].vm_state, VmState::Error);
+        assert!(
+            tables.faults[0].1.ends_with("Failed to allocate the network(s), not rescheduling."),
+            "{:?}",
+            tables.faults
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

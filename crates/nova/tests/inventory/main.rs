@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test may fail anywhere
 
 mod claims;
+mod conformance;
 mod hidden;
 mod reporting;
 mod world;

@@ -55,7 +55,7 @@ impl Watched {
         (self.world.tables().calls.clone(), self.world.sim.shapes())
     }
 
-    fn reserved(&self, node: NodeId) -> u64 {
+    pub fn reserved(&self, node: NodeId) -> u64 {
         self.world.tables().providers[&node].inventory["CUSTOM_BAREMETAL"].reserved
     }
 

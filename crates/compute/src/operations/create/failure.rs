@@ -174,9 +174,11 @@ impl Create {
         let (caller, never) = (caller(&context), CancellationToken::new());
         let run = driver::Run { cancel: &never, ..self.this.run(&caller) };
         if let Err(error) = ports.driver.tear_down_on(run, node).await {
+            if user_message::is_away(&error) {
+                return self.rest(&failure, error.to_string()).await;
+            }
             tracing::error!(%error, "the node could not be freed");
             return match failure {
-                failure if user_message::is_away(&error) => self.rest(&failure, error.to_string()).await,
                 Failure::Abort(reason) | Failure::Reschedule { reason, .. } => Failure::Stuck(reason),
                 // Nobody can ask again for a server that is gone: it is tried until it succeeds.
                 _ => Failure::Away(error.to_string()),

@@ -167,7 +167,7 @@ impl Create {
                     let slept = self.this.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
                     slept.ok_or_else(Failure::deleting)?;
                 }
-                Err(ports::Error::Unavailable(why)) => {
+                Err(ports::Error::Unavailable(why) | ports::Error::Broken(why)) => {
                     return Err(self.failed_unless_away(why, user_message::NO_NETWORK).await);
                 }
                 Err(ports::Error::Refused { message, .. }) => {
@@ -232,7 +232,7 @@ impl Create {
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
         self.stop_if_cancelled()?;
         match attached {
-            Err(ports::Error::Unavailable(why)) => {
+            Err(ports::Error::Unavailable(why) | ports::Error::Broken(why)) => {
                 Err(self.failed_unless_away(why, user_message::NO_DISKS).await)
             }
             attached => attached.map_err(|error| match Failure::from(error) {

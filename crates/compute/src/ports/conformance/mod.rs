@@ -1,14 +1,15 @@
 //! What every adapter of a port keeps, as tests that each of them runs: the sentences that the manager relies
 //! on, checked against a control plane that the test can arrange.
 //!
-//! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`networks::Cloud`],
-//! [`volumes::Cloud`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
+//! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`machines::Cloud`],
+//! [`networks::Cloud`], [`volumes::Cloud`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
 //! what Nova, Neutron or Cinder do, it names the place in a stock Nova.
 
 // They are tests: a failure is a panic.
 #![allow(clippy::missing_panics_doc)]
 
 pub mod instances;
+pub mod machines;
 pub mod networks;
 pub mod volumes;
 
@@ -38,6 +39,20 @@ macro_rules! conformance {
                 an_action_that_begins_again_after_a_restart_is_one,
                 an_action_that_had_not_begun_before_a_restart_begins,
                 an_action_that_never_began_has_no_end_and_that_is_no_error,
+            ]
+        );
+    };
+    (machines, $new:expr) => {
+        $crate::conformance!(
+            @machines,
+            $new,
+            [
+                a_node_with_a_server_is_withheld_until_it_is_free_again,
+                a_node_that_is_being_cleaned_is_withheld,
+                a_node_that_ironic_hides_is_away,
+                a_home_is_on_a_node_of_this_service,
+                what_an_instance_holds_is_released_and_again_is_no_error,
+                a_report_writes_what_changed_and_the_next_one_nothing,
             ]
         );
     };

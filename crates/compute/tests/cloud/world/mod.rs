@@ -89,12 +89,14 @@ pub struct World {
 pub enum Trouble {
     Unavailable,
     Refused,
+    Broken,
 }
 
 impl Trouble {
     fn error(self) -> ports::Error {
         match self {
             Self::Unavailable => ports::Error::Unavailable("cannot connect at 10.0.0.5:9696".to_owned()),
+            Self::Broken => ports::Error::Broken("10.0.0.5:9696 makes no sense".to_owned()),
             Self::Refused => {
                 ports::Error::Refused { why: ports::Refusal::PortQuota, message: "no more ports".to_owned() }
             }

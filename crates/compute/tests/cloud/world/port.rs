@@ -253,9 +253,13 @@ impl Machines for Port {
     async fn publish(&self, _: &RequestContext) -> Result<Published> {
         self.0
             .call("publish", |t| {
-                t.machines =
-                    self.0.sim.nodes().iter().map(|node| (NodeId(node.uuid), is_withheld(node))).collect();
-                Ok(Published { nodes: t.machines.len(), ..Published::default() })
+                let mut written = 0;
+                let nodes = self.0.sim.nodes();
+                for node in &nodes {
+                    let withheld = is_withheld(node);
+                    written += usize::from(t.machines.insert(NodeId(node.uuid), withheld) != Some(withheld));
+                }
+                Ok(Published { nodes: nodes.len(), written, ..Published::default() })
             })
             .await
     }

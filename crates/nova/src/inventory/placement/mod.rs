@@ -305,7 +305,9 @@ fn ours(inventory: &Inventory) -> Stock {
 
 fn unavailable(what: &str, error: &Error) -> ports::Error {
     let text = format!("{what}: {error}");
-    if error.is_transient() { ports::Error::Unavailable(text) } else { ports::Error::Broken(text) }
+    // What an operator must correct is waited for, too.
+    let is_away = error.is_transient() || matches!(error, Error::Auth { .. } | Error::Endpoint { .. });
+    if is_away { ports::Error::Unavailable(text) } else { ports::Error::Broken(text) }
 }
 
 /// The text for an operator who changed the resource class of a node with a server on it.

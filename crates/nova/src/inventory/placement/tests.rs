@@ -365,3 +365,11 @@ async fn a_claim_is_taken_away_only_as_it_was_seen() {
     assert!(placement.take_from(instance, NODE, &seen).await.unwrap());
     assert!(!placement.take_from(instance, NODE, &seen).await.unwrap());
 }
+
+#[test]
+fn a_placement_that_an_operator_must_correct_is_away_and_an_answer_is_not() {
+    let missing = Error::Endpoint { service: "placement", message: String::new() };
+    assert!(matches!(unavailable("w", &missing), ports::Error::Unavailable(_)));
+    let strange = Error::Decode { service: "placement", message: String::new() };
+    assert!(matches!(unavailable("w", &strange), ports::Error::Broken(_)));
+}
