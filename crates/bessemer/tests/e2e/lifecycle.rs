@@ -62,3 +62,39 @@ async fn a_server_is_built_with_addresses_and_deleted_with_nothing_left() {
     cloud.assert_understood();
     process.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_stopped_started_and_rebooted() {
+    let cloud = Cloud::new(1, "").await;
+    let process = cloud.start().await;
+    let node = cloud.nodes[0];
+    let id = cloud.create_server(node).await;
+    cloud.active(&id).await;
+    let shown = || {
+        let tables = cloud.tables();
+        let (state, task) = tables.state(&id);
+        let ended = tables.outcomes(&id).iter().all(|(_, result)| result.as_deref() == Some("Success"));
+        (state, task, tables.instance(&id)["power_state"].clone(), ended)
+    };
+    let stopped = ("stopped".to_owned(), None, json!(4), true);
+    let active = ("active".to_owned(), None, json!(1), true);
+    cloud.change_power(&id, "stop_instance", "powering-off", json!({"clean_shutdown": true})).await;
+    until_so("the server is stopped", || shown() == stopped).await;
+    assert_eq!(cloud.sim.node(node).power_state.as_deref(), Some("power off"));
+    cloud.change_power(&id, "start_instance", "powering-on", json!({})).await;
+    until_so("the server is active", || shown() == active && cloud.tables().outcomes(&id).len() == 3).await;
+    for (kind, task) in [("SOFT", "rebooting"), ("HARD", "rebooting_hard")] {
+        let before = cloud.sim.node(node).power_actions;
+        let arguments = json!({"reboot_type": kind, "block_device_info": null});
+        cloud.change_power(&id, "reboot_instance", task, arguments).await;
+        until_so("the machine has restarted", || cloud.sim.node(node).power_actions == before + 1).await;
+        until_so("the server is active again", || shown() == active).await;
+    }
+    let names: Vec<String> = cloud.tables().outcomes(&id).into_iter().skip(1).map(|(name, _)| name).collect();
+    let expected = ["stop", "start", "reboot", "reboot"].map(|name| format!("compute_{name}_instance"));
+    assert_eq!(names, expected);
+    assert!(cloud.tables().faults.is_empty());
+    until_so("the journal is empty", || cloud.journal().is_empty()).await;
+    cloud.assert_understood();
+    process.stop().await;
+}

@@ -8,7 +8,7 @@ use compute::ports::Event;
 use compute::request::PowerAction;
 use driver::NodeId;
 
-use crate::restart::{build, cloud, first, kill_everywhere, nothing_is_journalled, start_again};
+use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Kill, Process, World, delete, power};
 
 const STOP: PowerAction = PowerAction::Stop { gracefully: true };
@@ -62,7 +62,7 @@ async fn a_server_is_stopped_started_and_rebooted() {
 #[tokio::test]
 async fn a_power_change_goes_on_wherever_the_process_is_killed_and_no_machine_restarts_twice() {
     for action in [STOP, PowerAction::Start, HARD] {
-        kill_everywhere(async |kill, why| {
+        kill_at_each_of(6, async |kill, why| {
             let state = tempfile::tempdir().unwrap();
             let (world, node) = running(state.path()).await;
             if action == PowerAction::Start {

@@ -98,6 +98,15 @@ where
     F: Fn(Kill, String) -> Fut,
     Fut: Future<Output = bool>,
 {
+    kill_at_each_of(9, scenario).await;
+}
+
+/// The same for a scenario of at least so many calls.
+pub async fn kill_at_each_of<F, Fut>(at_least: usize, scenario: F)
+where
+    F: Fn(Kill, String) -> Fut,
+    Fut: Future<Output = bool>,
+{
     let kills = (0..).flat_map(|call| [false, true].map(|after| Kill { call, after }));
     let mut runs = stream::iter(kills)
         .map(|kill| {
@@ -108,7 +117,7 @@ where
         .buffered(16);
     while let Some((kill, reached)) = runs.next().await {
         if !reached {
-            assert!(kill.call > 8, "the work makes calls");
+            assert!(kill.call >= at_least, "the work makes only {} calls", kill.call);
             return;
         }
     }

@@ -177,6 +177,21 @@ impl Cloud {
         self.bus.send(&format!("compute.{HOST}"), &message).await;
     }
 
+    /// What nova-api does to change the power of a server's machine.
+    pub async fn change_power(&self, id: &str, method: &str, task: &str, arguments: Value) {
+        let mut message = self.message(TERMINATE, id, Uuid::nil());
+        {
+            let mut tables = self.tables();
+            tables.actions.push((id.to_owned(), request_id(&message)));
+            let instance = tables.instances.get_mut(id).unwrap();
+            instance.insert("task_state".to_owned(), json!(task));
+            message["args"] = arguments;
+            message["args"]["instance"] = primitive("Instance", instance);
+        }
+        message["method"] = json!(method);
+        self.bus.send(&format!("compute.{HOST}"), &message).await;
+    }
+
     /// A captured message with this cloud's names in it.
     fn message(&self, captured: &str, id: &str, node: Uuid) -> Value {
         let text = captured
