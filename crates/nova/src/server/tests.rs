@@ -57,9 +57,9 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
     assert_eq!(
         fake.log.lines(),
         [
-            "start _do_build_and_run_instance".to_owned(),
+            "start compute__do_build_and_run_instance".to_owned(),
             "fault 500 the request could not be journalled: No space left on device".to_owned(),
-            "finish _do_build_and_run_instance Error".to_owned(),
+            "finish compute__do_build_and_run_instance Error".to_owned(),
             "update vm=Some(Error) task=Some(None)".to_owned(),
             format!("release {ID}"),
         ]
@@ -105,9 +105,9 @@ async fn what_ironic_cannot_do_ends_with_fault_event_and_task_in_this_order() {
     assert_eq!(
         fake.log.lines(),
         [
-            "start pause_instance",
+            "start compute_pause_instance",
             "fault 500 NotImplementedError",
-            "finish pause_instance Error",
+            "finish compute_pause_instance Error",
             "update vm=None task=Some(None)",
         ]
     );
@@ -236,9 +236,9 @@ async fn one_unreadable_piece_of_news_does_not_stop_those_after_it() {
     assert_eq!(
         fake.log.lines(),
         [
-            "start extend_volume".to_owned(),
+            "start compute_extend_volume".to_owned(),
             "fault 400 Volume size extension is not supported by the hypervisor.".to_owned(),
-            "finish extend_volume Error".to_owned(),
+            "finish compute_extend_volume Error".to_owned(),
             format!("power {ID} false"),
         ]
     );
