@@ -74,7 +74,7 @@ def hidden_nodes():
     lives.gone([other])
 
 
-@check(pace=10)
+@check(pace=45)
 def hidden_during_deploy():
     """Ironic hides all nodes during a deploy: the server becomes ACTIVE on its node once they are shown"""
     scenarios.offered(1)

@@ -56,6 +56,10 @@ pub(super) fn list(cx: &Context<'_>, detail: bool) -> Answer {
     let req = cx.req;
     let asked = req.fields();
     check_fields(asked.as_deref(), req.minor)?;
+    // Ironic takes the fields of a list for columns of its table.
+    if asked.iter().flatten().any(|field| *field == "allocation_uuid") {
+        return Err(Refusal::new(500, "type object 'Node' has no attribute 'allocation_uuid'"));
+    }
     let fields = if detail { None } else { Some(asked.as_deref().unwrap_or(document::SUMMARY)) };
     let limit = req.limit(cx.world.config.max_limit)?;
     let marker = req.marker()?;

@@ -66,6 +66,17 @@ async fn what_policy_hides_is_in_no_list_and_not_found() {
 }
 
 #[tokio::test]
+async fn a_list_with_the_allocation_among_its_fields_fails_as_in_ironic() {
+    let sim = Sim::builder().start().await;
+    let id = sim.enroll(1)[0];
+    let client = Client::of(&sim);
+    let (status, text) = client.ask("GET", "/nodes?fields=uuid,allocation_uuid", Value::Null).await;
+    assert_eq!((status, text.as_str()), (500, Some("type object 'Node' has no attribute 'allocation_uuid'")));
+    let one = client.get(&format!("/nodes/{id}?fields=uuid,allocation_uuid")).await;
+    assert_eq!(one["allocation_uuid"], Value::Null);
+}
+
+#[tokio::test]
 async fn lists_are_filtered() {
     let sim = Sim::builder().start().await;
     let ids = sim.enroll(4);

@@ -46,18 +46,15 @@ pub enum Holder {
     Nobody,
     /// A server of this host: its allocation is in Placement.
     Server,
-    /// Somebody of whom Placement need not know: an allocation of Ironic's own, another tool's or another service's instance.
+    /// Somebody of whom Placement need not know: an allocation of Ironic's own (its id is the node's `instance_uuid`), another tool's
+    /// or another service's instance.
     Other,
 }
 
 impl Holder {
     /// Who has a node whose `instance_uuid`, if it has one, is a server's of this host.
     pub fn of(node: &Node) -> Self {
-        match (node.instance_uuid, node.allocation_uuid) {
-            (Some(_), _) => Self::Server,
-            (None, Some(_)) => Self::Other,
-            (None, None) => Self::Nobody,
-        }
+        if node.instance_uuid.is_some() { Self::Server } else { Self::Nobody }
     }
 }
 
@@ -216,13 +213,12 @@ mod tests {
     #[test]
     fn a_node_is_reserved_when_it_cannot_be_booked() {
         type Spoil = fn(&mut Node);
-        let spoilers: [(&str, Spoil); 6] = [
+        let spoilers: [(&str, Spoil); 5] = [
             ("maintenance", |n| n.maintenance = true),
             ("no power state", |n| n.power_state = PowerState::NoState),
             ("power error", |n| n.power_state = PowerState::Error),
             ("cleaning", |n| n.provision_state = ProvisionState::Cleaning),
             ("in use", |n| n.instance_uuid = Some(uuid::Uuid::nil())),
-            ("allocated in Ironic", |n| n.allocation_uuid = Some(uuid::Uuid::nil())),
         ];
         for (why, spoil) in spoilers {
             let mut node = node();

@@ -157,23 +157,6 @@ async fn a_node_that_somebody_else_has_cannot_be_booked_until_it_is_free_again()
 }
 
 #[tokio::test]
-async fn a_node_that_an_allocation_of_ironics_has_cannot_be_booked() {
-    let watched = Watched::new(2).await;
-    let node = watched.nodes[0];
-    let allocate = |allocation: Option<Uuid>| {
-        watched.world.sim.update(node.0, |node| {
-            node.other.insert("allocation_uuid".to_owned(), serde_json::json!(allocation));
-        });
-    };
-    allocate(Some(Uuid::from_u128(8)));
-    assert_eq!(watched.look().await, (1, 0, 0));
-    assert_eq!(watched.reserved(node), 1);
-    allocate(None);
-    assert_eq!(watched.look().await, (1, 0, 0));
-    assert_eq!(watched.reserved(node), 0);
-}
-
-#[tokio::test]
 async fn a_node_with_a_server_of_another_service_that_has_its_record_is_left_alone() {
     let watched = Watched::new(2).await;
     let node = watched.nodes[0];

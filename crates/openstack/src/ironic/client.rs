@@ -104,9 +104,6 @@ fn nodes_request(query: &NodeQuery) -> Request {
     if query.conductor_group.is_some() {
         request = request.at_least(1, 46);
     }
-    if query.fields.contains(&"allocation_uuid") {
-        request = request.at_least(1, 52);
-    }
     if query.shard.is_some() {
         request = request.at_least(1, 82);
     }

@@ -45,8 +45,8 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), and which allocation of Ironic's has it (API 1.52),
-/// for `?fields=`.
+/// The fields of a node that nova-compute reads (`_NODE_FIELDS` of Nova's driver), for `?fields=`. Which allocation of Ironic's has a
+/// node need not be asked: it writes its id as `instance_uuid`, and a list with `allocation_uuid` among its fields is answered 500.
 pub const NODE_FIELDS: &[&str] = &[
     "uuid",
     "power_state",
@@ -57,7 +57,6 @@ pub const NODE_FIELDS: &[&str] = &[
     "maintenance",
     "properties",
     "instance_uuid",
-    "allocation_uuid",
     "traits",
     "resource_class",
 ];
@@ -73,9 +72,6 @@ pub struct Node {
     /// The instance it is reserved for or carries.
     #[serde(default)]
     pub instance_uuid: Option<Uuid>,
-    /// The allocation of Ironic's own API that has it (API 1.52).
-    #[serde(default)]
-    pub allocation_uuid: Option<Uuid>,
     /// Where it stands.
     #[serde(default)]
     pub provision_state: ProvisionState,
@@ -151,7 +147,6 @@ impl Node {
             uuid,
             name: None,
             instance_uuid: None,
-            allocation_uuid: None,
             provision_state: ProvisionState::NoState,
             target_provision_state: ProvisionState::NoState,
             power_state: PowerState::NoState,
