@@ -71,8 +71,8 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
     let (parts, mut lost) = Parts::new();
     let readiness = Readiness::default();
     readiness.lacks("requests", "the service is starting");
-    let (manages, manager_made) = watch::channel(None);
-    serve_admin(&config, &parts, &readiness, manager_made)?;
+    let (begun, made) = watch::channel(None);
+    serve_admin(&config, &parts, &readiness, made)?;
     let transport = transport(&config)?;
     let bus = transport.clone();
     let asked = transport.clone();
@@ -82,9 +82,8 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
     parts.bus.run("message bus", |stop| async move { bus.run(stop).await });
 
     // What a start that is cut off has begun is waited for as well.
-    let manager = &manages;
     let started = tokio::select! {
-        started = start(&config, &transport, &parts, manager) => started.map(Some),
+        started = start(&config, &transport, &parts, &begun) => started.map(Some),
         () = stop_asked(&mut signals) => Ok(None),
         gone = gone(&mut lost) => Err(gone),
     };
@@ -105,7 +104,7 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
-    let manager = manages.borrow().clone();
+    let manager = begun.borrow().clone();
     let drained = async {
         if let Some(manager) = manager {
             manager.drained().await;

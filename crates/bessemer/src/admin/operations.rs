@@ -12,7 +12,7 @@ use crate::Files;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// `create`, `delete` …
-    pub operation: String,
+    pub kind: String,
     /// The server's uuid.
     pub instance: String,
     /// The node's uuid, where the operation is about one.
@@ -32,7 +32,7 @@ pub struct Operation {
 impl From<OperationStatus> for Operation {
     fn from(status: OperationStatus) -> Self {
         Self {
-            operation: status.kind.name().to_owned(),
+            kind: status.kind.name().to_owned(),
             instance: status.instance.to_string(),
             node: status.node.map(|node| node.to_string()),
             request: status.request,
@@ -93,7 +93,7 @@ fn table(operations: &[Operation]) -> String {
     let heads = ["OPERATION", "SERVER", "NODE", "REQUEST", "FOR", "PHASE", "SINCE", "WAITS FOR"];
     let rows = operations.iter().map(|operation| {
         [
-            operation.operation.clone(),
+            operation.kind.clone(),
             operation.instance.clone(),
             operation.node.clone().unwrap_or_else(|| "-".to_owned()),
             operation.request.clone(),
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_table_says_what_waits_and_why() {
         let operation = Operation {
-            operation: "create".to_owned(),
+            kind: "create".to_owned(),
             instance: "5a4b".to_owned(),
             node: None,
             request: "req-1".to_owned(),
