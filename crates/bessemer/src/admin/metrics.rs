@@ -1,7 +1,10 @@
 //! Prometheus metrics.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use compute::OperationStatus;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +16,28 @@ const OPERATION_BUCKETS: [f64; 9] = [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1200.0,
 
 /// How often finished time series are folded away.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// `bessemer_oldest_operation_seconds`: for how long the oldest operation of a kind has been in a phase, made when it is asked for.
+#[derive(Clone, Default)]
+pub struct Oldest(Arc<Mutex<BTreeSet<(&'static str, &'static str)>>>);
+
+impl Oldest {
+    /// Brings the gauge up to date; phases that no operation is in any more are 0.
+    pub fn show(&self, operations: &[OperationStatus]) {
+        let mut oldest = BTreeMap::new();
+        for operation in operations {
+            let age = oldest.entry((operation.kind.name(), operation.phase)).or_insert(Duration::ZERO);
+            *age = operation.in_phase.max(*age);
+        }
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.extend(oldest.keys());
+        for (operation, phase) in shown.iter() {
+            let age = oldest.get(&(*operation, *phase)).map_or(0.0, Duration::as_secs_f64);
+            metrics::gauge!("bessemer_oldest_operation_seconds", "operation" => *operation, "phase" => *phase)
+                .set(age);
+        }
+    }
+}
 
 /// What collects the metrics; a cheap handle.
 #[derive(Clone)]

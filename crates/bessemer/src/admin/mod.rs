@@ -55,8 +55,15 @@ pub async fn serve(host: &str, port: u16, pages: Pages, shutdown: CancellationTo
 
 fn router(pages: Pages) -> Router {
     let Pages { readiness, recorder, manager } = pages;
+    let (oldest, scraped) = (metrics::Oldest::default(), manager.clone());
     Router::new()
-        .route("/metrics", get(move || std::future::ready(recorder.render())))
+        .route(
+            "/metrics",
+            get(move || {
+                oldest.show(&scraped.borrow().as_ref().map(Manager::operations).unwrap_or_default());
+                std::future::ready(recorder.render())
+            }),
+        )
         .route("/live", get(|| std::future::ready("live\n")))
         .route(
             "/ready",
