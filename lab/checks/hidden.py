@@ -56,8 +56,8 @@ def hidden_nodes():
         wait_for('a record for each node', recorded, 90, 1)
         before = books()
         expect(len(before['held']) == 2 and len(before['records']) > 2, f'{before}')
-        service.script('policy', 'hide')
         try:
+            service.script('policy', 'hide')
             servers.delete(doomed)
             time.sleep(REPORTS * INTERVAL)
             unchanged(before, books())
@@ -80,8 +80,8 @@ def hidden_during_deploy():
     scenarios.offered(1)
     server = servers.create('lab-life')
     deploying = wait_for('Ironic deploys', lambda: lives.on_a_node(server, 'deploying'), 60)
-    service.script('policy', 'hide')
     try:
+        service.script('policy', 'hide')
         time.sleep(30)
         expect(servers.show(server)['status'] == 'BUILD', f"the server is {servers.show(server)['status']}")
     finally:

@@ -36,7 +36,9 @@ class Service:
 
     def call(self, method, path, body=None, missing_ok=False, version=None, **query):
         options = {'microversion': version} if version else {}
-        answer = self.http.request(path, method, json=body, params=query, raise_exc=False, **options)
+        # A connection that is kept open ends when its service restarts.
+        retries = 3 if method == 'GET' else 0
+        answer = self.http.request(path, method, json=body, params=query, raise_exc=False, connect_retries=retries, **options)
         if answer.status_code == 404 and missing_ok:
             return None
         if answer.status_code >= 400:
