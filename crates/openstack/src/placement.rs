@@ -344,6 +344,16 @@ impl Client {
         self.adapter.empty(caller, request).await
     }
 
+    /// Replaces what several consumers have, in one transaction. 409: [`is_concurrent_update`], and nothing is
+    /// changed. 1.28.
+    pub async fn replace_allocations(
+        &self,
+        caller: &Caller,
+        wanted: &BTreeMap<Uuid, Allocations>,
+    ) -> Result<(), Error> {
+        self.adapter.empty(caller, Request::post(&["allocations"]).exactly(1, 28).json(wanted)?).await
+    }
+
     /// Takes everything from a consumer, whatever its generation; false where it had nothing. No version.
     pub async fn delete_allocations(&self, caller: &Caller, consumer: Uuid) -> Result<bool, Error> {
         let request = Request::delete(&["allocations", &consumer.to_string()]).idempotent();

@@ -1,5 +1,7 @@
 //! What the caller of a refused method prepared elsewhere, and its taking back: images, volumes, claims, migrations.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance};
 use driver::{InstanceId, NodeId};
@@ -109,7 +111,7 @@ impl Undo for Elsewhere {
 
     async fn return_claim(&self, context: &RequestContext, migration: &Value, instance: InstanceId) {
         let Some(migration) = migration_id(migration) else { return };
-        if let Err(error) = self.swap(&own(context), migration, instance).await {
+        if let Err(error) = move_claim(&self.placement, &own(context), migration, instance).await {
             warn!(%instance, %migration, %error, "the claim of a refused move could not be returned");
         }
     }
@@ -160,27 +162,6 @@ impl Undo for Elsewhere {
 }
 
 impl Elsewhere {
-    /// The instance gets what the migration has. The migration must let go first: a node holds one claim. When the
-    /// instance cannot have it back it has none, and so holds no other node either.
-    async fn swap(&self, caller: &Caller, from: Uuid, to: InstanceId) -> Result<(), openstack::Error> {
-        let held = answered(|| self.placement.allocations(caller, from)).await?;
-        if held.allocations.is_empty() {
-            return Ok(());
-        }
-        answered(|| self.placement.delete_allocations(caller, from)).await?;
-        let returned = self.rewrite(caller, to, |claim| {
-            claim.allocations.clone_from(&held.allocations);
-            claim.project_id.clone_from(&held.project_id);
-            claim.user_id.clone_from(&held.user_id);
-            true
-        });
-        if let Err(error) = returned.await {
-            answered(|| self.placement.delete_allocations(caller, to.0)).await?;
-            return Err(error);
-        }
-        Ok(())
-    }
-
     async fn shrink(
         &self,
         caller: &Caller,
@@ -208,6 +189,31 @@ impl Elsewhere {
                 Err(error) if tries < TRIES && is_concurrent_update(&error) => {}
                 result => return result,
             }
+        }
+    }
+}
+
+/// The instance gets what the migration has, instead of what it has now: both in one write, or neither.
+async fn move_claim(
+    placement: &placement::Client,
+    caller: &Caller,
+    from: Uuid,
+    to: InstanceId,
+) -> Result<(), openstack::Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let held = answered(|| placement.allocations(caller, from)).await?;
+        if held.allocations.is_empty() {
+            return Ok(());
+        }
+        let now = answered(|| placement.allocations(caller, to.0)).await?;
+        let given = Allocations { consumer_generation: now.consumer_generation, ..held.clone() };
+        let left = Allocations { allocations: BTreeMap::new(), ..held };
+        let wanted = BTreeMap::from([(from, left), (to.0, given)]);
+        match answered(|| placement.replace_allocations(caller, &wanted)).await {
+            Err(error) if tries < TRIES && is_concurrent_update(&error) => {}
+            result => return result,
         }
     }
 }
@@ -243,7 +249,87 @@ fn migration_change(migration: &Value, status: &str) -> Option<Object> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::{Path, State};
+    use axum::http::StatusCode;
+    use axum::response::{IntoResponse, Response};
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use openstack::{Adapter, AdapterOptions, Auth, Service, Session, SessionOptions};
+
     use super::*;
+
+    const MIGRATION: Uuid = Uuid::from_u128(1);
+    const SERVER: InstanceId = InstanceId(Uuid::from_u128(2));
+    const OLD: Uuid = Uuid::from_u128(3);
+    const NEW: Uuid = Uuid::from_u128(4);
+
+    /// A Placement with what each consumer has, and the answers to the writes to come: 204 is a write that is done.
+    #[derive(Default)]
+    struct Claims {
+        held: BTreeMap<Uuid, Allocations>,
+        answers: Vec<StatusCode>,
+    }
+
+    type Shared = Arc<Mutex<Claims>>;
+
+    async fn claimed(State(claims): State<Shared>, Path(consumer): Path<Uuid>) -> Json<Allocations> {
+        Json(claims.lock().unwrap().held.get(&consumer).cloned().unwrap_or_default())
+    }
+
+    async fn write(
+        State(claims): State<Shared>,
+        Json(wanted): Json<BTreeMap<Uuid, Allocations>>,
+    ) -> Response {
+        let mut claims = claims.lock().unwrap();
+        let status = claims.answers.remove(0);
+        if status == StatusCode::NO_CONTENT {
+            claims.held = wanted.into_iter().filter(|(_, has)| !has.allocations.is_empty()).collect();
+        }
+        let code =
+            json!([{"status": status.as_u16(), "code": "placement.concurrent_update", "detail": "no"}]);
+        (status, Json(json!({ "errors": code }))).into_response()
+    }
+
+    /// What server and migration have once a refused move was taken back: the nodes' numbers.
+    async fn returned(answers: &[StatusCode]) -> (Result<(), openstack::Error>, Vec<(Uuid, Uuid)>) {
+        let claim = |node, generation| Allocations {
+            allocations: BTreeMap::from([(node, placement::Allocation::default())]),
+            project_id: "p".into(),
+            user_id: "u".into(),
+            consumer_generation: Some(generation),
+        };
+        let held = BTreeMap::from([(MIGRATION, claim(OLD, 1)), (SERVER.0, claim(NEW, 5))]);
+        let claims = Shared::new(Mutex::new(Claims { held, answers: answers.to_vec() }));
+        let app = Router::new()
+            .route("/allocations/{consumer}", get(claimed))
+            .route("/allocations", axum::routing::post(write))
+            .with_state(Arc::clone(&claims));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let service = tokio::spawn(async move { axum::serve(listener, app).await });
+        let session = Session::new(SessionOptions::new(Auth::None { endpoint: None })).unwrap();
+        let client =
+            placement::Client::new(Adapter::new(session, Service::Placement, AdapterOptions::at(address)));
+        let result = move_claim(&client, &own(&RequestContext::admin()), MIGRATION, SERVER).await;
+        service.abort();
+        let claims = claims.lock().unwrap();
+        assert!(claims.answers.is_empty());
+        let nodes =
+            |(id, has): (&Uuid, &Allocations)| has.allocations.keys().map(|node| (*id, *node)).collect();
+        (result, claims.held.iter().flat_map::<Vec<_>, _>(nodes).collect())
+    }
+
+    #[tokio::test]
+    async fn the_claim_of_a_refused_move_returns_in_one_write_or_stays() {
+        let (result, held) = returned(&[StatusCode::CONFLICT, StatusCode::NO_CONTENT]).await;
+        result.unwrap();
+        assert_eq!(held, [(SERVER.0, OLD)]);
+        let (result, held) = returned(&[StatusCode::BAD_REQUEST]).await;
+        result.unwrap_err();
+        assert_eq!(held, [(MIGRATION, OLD), (SERVER.0, NEW)]);
+    }
 
     #[test]
     fn a_migration_ends_by_a_save_of_its_status_alone() {
