@@ -60,30 +60,42 @@ async fn a_server_is_stopped_started_and_rebooted() {
 }
 
 #[tokio::test]
-async fn a_power_change_goes_on_wherever_the_process_is_killed_and_no_machine_restarts_twice() {
-    for action in [STOP, PowerAction::Start, HARD] {
-        kill_at_each_of(6, async |kill, why| {
-            let state = tempfile::tempdir().unwrap();
-            let (world, node) = running(state.path()).await;
-            if action == PowerAction::Start {
-                change(&world, state.path(), STOP, None).await;
-            }
-            let before = world.sim.node(node.0).power_actions;
-            let calls = change(&world, state.path(), action, Some(kill)).await;
-            start_again(&world, state.path()).await;
-            let (vm_state, power) = match action {
-                PowerAction::Stop { .. } => (VmState::Stopped, Power::Shutdown),
-                _ => (VmState::Active, Power::Running),
-            };
-            let (shown_state, task, shown_power, _) = shown(&world);
-            assert_eq!((shown_state, task, shown_power), (vm_state, None, power), "{action:?} {why}");
-            assert_eq!(world.sim.node(node.0).power_actions, before + 1, "{action:?} {why}");
-            assert!(world.tables().faults.is_empty(), "{action:?} {why}: {:?}", world.tables().faults);
-            nothing_is_journalled(state.path());
-            calls > kill.call
-        })
-        .await;
-    }
+async fn a_stop_goes_on_wherever_the_process_is_killed() {
+    goes_on_wherever_killed(STOP).await;
+}
+
+#[tokio::test]
+async fn a_start_goes_on_wherever_the_process_is_killed() {
+    goes_on_wherever_killed(PowerAction::Start).await;
+}
+
+#[tokio::test]
+async fn a_reboot_goes_on_wherever_the_process_is_killed_and_no_machine_restarts_twice() {
+    goes_on_wherever_killed(HARD).await;
+}
+
+async fn goes_on_wherever_killed(action: PowerAction) {
+    kill_at_each_of(6, async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, node) = running(state.path()).await;
+        if action == PowerAction::Start {
+            change(&world, state.path(), STOP, None).await;
+        }
+        let before = world.sim.node(node.0).power_actions;
+        let calls = change(&world, state.path(), action, Some(kill)).await;
+        start_again(&world, state.path()).await;
+        let (vm_state, power) = match action {
+            PowerAction::Stop { .. } => (VmState::Stopped, Power::Shutdown),
+            _ => (VmState::Active, Power::Running),
+        };
+        let (shown_state, task, shown_power, _) = shown(&world);
+        assert_eq!((shown_state, task, shown_power), (vm_state, None, power), "{why}");
+        assert_eq!(world.sim.node(node.0).power_actions, before + 1, "{why}");
+        assert!(world.tables().faults.is_empty(), "{why}: {:?}", world.tables().faults);
+        nothing_is_journalled(state.path());
+        calls > kill.call
+    })
+    .await;
 }
 
 #[tokio::test]
