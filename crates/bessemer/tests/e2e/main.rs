@@ -7,6 +7,7 @@ mod canary;
 mod cloud;
 mod lifecycle;
 mod malformed;
+mod operations;
 mod options;
 mod process;
 mod restart;
