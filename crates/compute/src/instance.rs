@@ -7,7 +7,7 @@ use driver::{InstanceId, NodeId};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::request::Origin;
+use crate::origin::Origin;
 
 /// What an instance is, apart from what is being done to it. The names are those of Nova's API and database.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -203,6 +203,25 @@ impl Instance {
             network: NetworkInfo::default(),
             origin: Origin::default(),
         }
+    }
+
+    /// Whether it is being created.
+    pub fn is_being_built(&self) -> bool {
+        self.vm_state == VmState::Building
+            || matches!(
+                self.task_state,
+                Some(
+                    TaskState::Scheduling
+                        | TaskState::Networking
+                        | TaskState::BlockDeviceMapping
+                        | TaskState::Spawning
+                )
+            )
+    }
+
+    /// Whether it is being deleted.
+    pub fn is_being_deleted(&self) -> bool {
+        self.task_state == Some(TaskState::Deleting) || self.vm_state == VmState::Deleted
     }
 
     /// A property of the image as it was when the server was created.

@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::atomic_file;
 use crate::ending::Ending;
-use crate::request::{Kind, OperationKey, Origin};
+use crate::origin::Origin;
+use crate::request::{Kind, OperationKey};
 
 /// The name of an operation's file. Request ids come from others: what has no place in a name is left out. A create's is the
 /// one that the release before gave it.

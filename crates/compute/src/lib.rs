@@ -10,6 +10,7 @@ pub mod locks;
 pub mod machines;
 pub mod manager;
 pub mod operations;
+pub mod origin;
 pub mod ports;
 mod registry;
 pub mod request;

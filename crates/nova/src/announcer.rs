@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::conductor::testing::Script;
-    use crate::instances::testing;
+    use crate::testing;
 
     fn announcer(script: &Script, track_instance_changes: bool) -> Announcer {
         let options = Options {

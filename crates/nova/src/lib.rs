@@ -5,7 +5,11 @@ pub mod announcer;
 pub mod conductor;
 pub mod instances;
 pub mod inventory;
+mod objects;
 mod refusals;
+pub mod requests;
 pub mod server;
 pub mod service;
+#[cfg(test)]
+mod testing;
 pub mod virtual_interfaces;

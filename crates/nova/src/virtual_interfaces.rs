@@ -91,7 +91,7 @@ mod tests {
 
     use super::*;
     use crate::conductor::testing::{Script, raised};
-    use crate::instances::testing;
+    use crate::testing;
 
     fn rows(ports: &[&str]) -> Value {
         let rows = ports.iter().map(|port| {

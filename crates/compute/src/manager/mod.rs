@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Entry, Record};
 use crate::locks::Locks;
+use crate::operations::table::rules;
 use crate::operations::{Options, Ports, Shared, Start, Try, until_ended};
 use crate::registry::OperationStatus;
-use crate::request::{Kind, OperationKey, Request};
+use crate::request::{OperationKey, Request};
 
 /// The compute manager; a cheap handle.
 #[derive(Clone)]
@@ -68,9 +69,8 @@ impl Manager {
     /// is erased when it has ended, and only then.
     fn begin(&self, request: Request, entry: Entry, start: Start) {
         let (shared, key) = (self.0.shared.clone(), entry.key.clone());
-        match key.kind {
-            Kind::Create | Kind::Stop | Kind::Start | Kind::Reboot => {}
-            Kind::Delete => shared.registry.cancel_all(key.instance),
+        if rules(key.kind).stops_others {
+            shared.registry.cancel_all(key.instance);
         }
         let came_again = start == Start::Fresh && self.resumed().contains(&key);
         let cancel = CancellationToken::new();

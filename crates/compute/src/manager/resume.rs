@@ -12,8 +12,9 @@ use crate::ending::Change;
 use crate::instance::Instance;
 use crate::journal::Entry;
 use crate::operations::RETRY;
-use crate::operations::abandon::{is_building, is_ending, is_rebuild, set_back};
-use crate::request::{DeleteRequest, Kind, Origin, Request};
+use crate::operations::abandon::{is_rebuild, set_back};
+use crate::origin::Origin;
+use crate::request::{DeleteRequest, Kind, Request};
 
 /// The operations that the journal holds.
 type Journalled = HashSet<(Kind, InstanceId)>;
@@ -73,9 +74,9 @@ impl Manager {
         let is_journalled = |kind, instance: &Instance| journalled.contains(&(kind, instance.id));
         let mut others = Vec::new();
         for instance in here.into_iter().filter(|instance| !is_journalled(Kind::Delete, instance)) {
-            if is_ending(&instance) {
+            if instance.is_being_deleted() {
                 self.resume_delete(&context, instance);
-            } else if (instance.task_state.is_some() || is_building(&instance))
+            } else if (instance.task_state.is_some() || instance.is_being_built())
                 && !is_journalled(Kind::Create, &instance)
             {
                 others.push(instance);
@@ -108,7 +109,7 @@ impl Manager {
     /// known: the server is in error, as with stock (`nova/compute/manager.py`, `_init_instance`).
     async fn give_up(&self, context: &RequestContext, instance: Instance) {
         let task = instance.task_state.clone();
-        if is_building(&instance) {
+        if instance.is_being_built() {
             let message =
                 "The compute service was restarted, and the request for this server is not in its journal.";
             set_back(self.shared(), context, instance, Change::Error, message).await;

@@ -3,12 +3,12 @@
 use driver::InstanceId;
 use oslo::context::RequestContext;
 
-use super::run::RETRY;
-use super::{Shared, power};
+use super::table::rules;
+use super::{RETRY, Shared};
 use crate::ending::{Change, Ending};
-use crate::instance::{Expect, Instance, TaskState, VmState};
+use crate::instance::{Expect, Instance, TaskState};
 use crate::ports::{Error, Fault, Result};
-use crate::request::{Kind, OperationKey};
+use crate::request::OperationKey;
 
 /// What the user reads of a bug.
 const BUG: &str =
@@ -50,28 +50,11 @@ pub(super) async fn after_panic(shared: &Shared, key: &OperationKey) {
     let (context, id) = (RequestContext::admin(), key.instance);
     tracing::error!(operation = key.kind.name(), instance = %id, "the operation panicked and is given up; report this as a bug");
     match patiently(id, || shared.ports.instances.get(&context, id)).await {
-        Ok(Some(instance)) if is_under_way(key, &instance, &shared.options.host) => {
+        Ok(Some(instance)) if (rules(key.kind).has)(key, &instance, &shared.options.host) => {
             set_back(shared, &context, instance, Change::Error, BUG).await;
         }
         Ok(_) => {}
         Err(error) => tracing::error!(instance = %id, %error, "the instance could not be set to error"),
-    }
-}
-
-/// Whether an instance is in the hands of this operation.
-pub(super) fn is_under_way(key: &OperationKey, instance: &Instance, host: &str) -> bool {
-    match key.kind {
-        // A delete that came meanwhile waits for this create, and takes the instance as it is. After a hand-over the
-        // instance may be built elsewhere.
-        Kind::Create => {
-            let is_here = instance.host.as_ref().is_none_or(|other| other == host)
-                && instance.node.is_none_or(|at| key.node.is_none_or(|node| node == at));
-            !instance.deleted && is_building(instance) && !is_ending(instance) && is_here
-        }
-        Kind::Stop | Kind::Start | Kind::Reboot => {
-            !instance.deleted && power::tasks(key.kind).contains(&instance.task_state)
-        }
-        Kind::Delete => !instance.deleted && is_ending(instance),
     }
 }
 
@@ -86,25 +69,6 @@ async fn patiently<T, F: Future<Output = Result<T>>>(id: InstanceId, ask: impl F
             answered => return answered,
         }
     }
-}
-
-/// Whether an instance is being deleted.
-pub(crate) fn is_ending(instance: &Instance) -> bool {
-    instance.task_state == Some(TaskState::Deleting) || instance.vm_state == VmState::Deleted
-}
-
-/// Whether an instance is being created.
-pub(crate) fn is_building(instance: &Instance) -> bool {
-    instance.vm_state == VmState::Building
-        || matches!(
-            instance.task_state,
-            Some(
-                TaskState::Scheduling
-                    | TaskState::Networking
-                    | TaskState::BlockDeviceMapping
-                    | TaskState::Spawning
-            )
-        )
 }
 
 /// Whether a task is one of a rebuild.

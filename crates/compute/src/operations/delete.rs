@@ -6,13 +6,21 @@ use configdrive::network::NetworkInfo;
 use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
 
-use super::{Operation, Retry, Start, Try, caller};
+use super::{Operation, Retry, Rules, Start, Try, caller};
 use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::journal::Announced;
 use crate::ports::{self, Event, Phase};
 use crate::request::{DeleteRequest, Kind};
 use crate::user_message;
+
+/// The machine must be freed whatever becomes of the records.
+pub(super) const RULES: Rules = Rules {
+    stops_others: true,
+    outlives_instance: true,
+    has: |_, instance, _| !instance.deleted && instance.is_being_deleted(),
+    expect: |_| Expect::Anything,
+};
 
 /// One delete.
 pub(crate) struct Delete {

@@ -13,16 +13,20 @@
 //! [`Start`], written into the journal before it counts. It answers [`Retry`] only for a service that is away.
 //!
 //! **A new operation** is a file here with a type that implements [`Operation`], a kind and a request in
-//! `crate::request`, and an arm wherever the compiler then misses one.
+//! `crate::request`, and its arms in [`table`].
 
 pub(crate) mod abandon;
 pub mod create;
 mod delete;
-pub(crate) mod power;
+mod existing;
+mod frame;
+mod power;
 mod run;
 mod shared;
+pub(crate) mod table;
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{InstanceId, Progress, Run, Unfollowed};
@@ -33,14 +37,17 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::ending::Ending;
-use crate::instance::{Instance, Power};
+use crate::instance::{Expect, Instance, Power};
 use crate::journal::{Announced, Entry, Record, Verdict};
 use crate::registry::Tracker;
-use crate::request::OperationKey;
+use crate::request::{Kind, OperationKey};
 
-pub(crate) use run::{RETRY, until_ended};
+pub(crate) use run::until_ended;
 pub(crate) use shared::Shared;
 pub use shared::{Options, Ports};
+
+/// How long an operation that met a service that is away waits before it is tried again.
+pub(crate) const RETRY: Duration = Duration::from_secs(30);
 
 /// Whether an operation begins or goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +143,18 @@ impl Progress for Try {
             })
             .await
     }
+}
+
+/// What the frame must know of a kind of operation, when there is no request of it at hand either.
+pub(crate) struct Rules {
+    /// It stops every other operation of its server.
+    pub stops_others: bool,
+    /// It has work left when its instance is gone.
+    pub outlives_instance: bool,
+    /// Whether an instance is in the hands of this operation, on the host of this name.
+    pub has: fn(&OperationKey, &Instance, &str) -> bool,
+    /// The tasks of an instance in which the outcome may be written.
+    pub expect: fn(Kind) -> Expect,
 }
 
 /// What is done to an instance.

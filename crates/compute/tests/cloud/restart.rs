@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::world::{Kill, Port, Process, Trouble, World, delete, placed_again, server, with_volume};
 use compute::instance::{TaskState, VmState};
+use compute::origin::Origin;
 use compute::ports::Machines as _;
-use compute::request::{BuildRequest, DeleteRequest, Origin};
+use compute::request::{BuildRequest, DeleteRequest};
 use driver::{InstanceId, NodeId};
 use futures_util::{StreamExt, stream};
 use ironic_sim::{Sim, State};

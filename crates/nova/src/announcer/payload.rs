@@ -219,7 +219,7 @@ fn primitive(name: &str, version: &str, fields: &Map<String, Value>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::instances::testing;
+    use crate::testing;
 
     fn source<'a>(instance: &'a Object, context: &'a RequestContext, template: &'a str) -> Source<'a> {
         Source { instance, disks: &[], context, error: None, name_template: template }

@@ -1,7 +1,6 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
 use compute::ports::{self, Action, Fault, Refusal};
-use compute::request::Kind;
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -11,19 +10,15 @@ use tracing::warn;
 
 use super::save::object;
 use crate::conductor::{Conductor, Error, Pause, Repeat};
+use crate::requests::method;
 
 /// What `instance_faults.message` and `instance_actions_events.details` hold.
 const MESSAGE_BYTES: usize = 255;
 
-/// The name under which nova-api shows an action's event (`nova/compute/manager.py`, `wrap_instance_event`):
-/// that of the method in stock, which for a build begins with an underscore of its own.
+/// The name under which nova-api shows an action's event.
 pub fn event(action: &Action) -> &str {
     match action {
-        Action::Operation(Kind::Create) => "compute__do_build_and_run_instance",
-        Action::Operation(Kind::Stop) => "compute_stop_instance",
-        Action::Operation(Kind::Start) => "compute_start_instance",
-        Action::Operation(Kind::Reboot) => "compute_reboot_instance",
-        Action::Operation(Kind::Delete) => "compute_terminate_instance",
+        Action::Operation(kind) => method(*kind).event,
         Action::PowerUpdate => "compute_power_update",
         Action::Other(name) => name,
     }
@@ -164,8 +159,8 @@ fn cut(text: &str) -> Value {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::testing;
     use super::*;
+    use crate::testing;
 
     #[test]
     fn a_fault_is_the_object_that_stock_creates() {

@@ -8,8 +8,9 @@ use oslo::context::RequestContext;
 use oslo::object::Object;
 use serde_json::{Map, Value, json};
 
-use super::{Instances, parse};
+use super::Instances;
 use crate::conductor::{Conductor, Repeat};
+use crate::objects::parse;
 use services::volumes::{DiskChange, DiskLedger};
 
 /// The disks of an instance.

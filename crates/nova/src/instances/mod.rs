@@ -5,13 +5,8 @@ pub(crate) mod actions;
 mod conformance;
 mod disks;
 mod groups;
-pub mod parse;
-pub mod request;
 pub mod reschedule;
 pub mod save;
-mod system_metadata;
-#[cfg(test)]
-pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +26,7 @@ use uuid::Uuid;
 
 use crate::conductor::{Conductor, Error, Pause, Repeat};
 use crate::inventory::RecordIds;
+use crate::objects::parse;
 
 /// The attributes of an instance that work on it needs, beyond its own columns.
 const NEEDED: [&str; 7] =

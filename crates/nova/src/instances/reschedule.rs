@@ -88,8 +88,8 @@ fn task(args: &Map<String, Value>, instance: Object, reason: &str, details: &str
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing;
     use super::*;
+    use crate::testing;
 
     #[test]
     fn the_next_choices_go_back_as_one_list_per_instance_and_the_reason_goes_along() {

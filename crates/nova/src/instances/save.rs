@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::parse::power_number;
-use super::system_metadata;
 use crate::conductor::version_of;
+use crate::objects::parse::power_number;
+use crate::objects::system_metadata;
 
 /// An object of ours, of the version that every release knows.
 pub fn object(name: &str) -> Object {
@@ -126,8 +126,8 @@ mod tests {
     use driver::NodeId;
     use time::macros::datetime;
 
-    use super::super::testing;
     use super::*;
+    use crate::testing;
 
     const NOW: OffsetDateTime = datetime!(2026-11-23 02:19:05.7 UTC);
 

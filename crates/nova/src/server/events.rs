@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Worker;
 use super::methods::{EventEnd, Record};
 use super::outcome::{nova, recorded};
-use crate::instances::parse::{self, Malformed};
+use crate::objects::parse::{self, Malformed};
 
 /// One piece of news.
 struct News {

@@ -4,7 +4,7 @@
 
 use compute::request::Kind;
 
-use crate::instances::request::{BUILD, REBOOT, START, STOP, TERMINATE};
+use crate::requests;
 
 /// What a method leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,10 @@ const FAULT: Record = Record { event: EventEnd::None, fault: true, revert: false
 const EVENT: Record = Record { event: EventEnd::Failure, fault: true, revert: false };
 const FULL: Record = Record { event: EventEnd::Failure, fault: true, revert: true };
 
+const fn operation(kind: Kind) -> (&'static str, Route) {
+    (requests::method(kind).name, Route::Operation(kind))
+}
+
 const fn refuse(reason: Reason, record: Record) -> Route {
     Route::Refuse(Refusal { reason, record, leftover: Leftover::Nothing })
 }
@@ -130,11 +134,11 @@ const METHODS: &[(&str, Route)] = {
     use Leftover::{Attachment, Claim, Detaching, Image, Migration, Rebuild, Resize, Swap};
     use Reason::{MovePreCheck, NotYet, Unsupported};
     &[
-        (BUILD, Route::Operation(Kind::Create)),
-        (STOP, Route::Operation(Kind::Stop)),
-        (START, Route::Operation(Kind::Start)),
-        (REBOOT, Route::Operation(Kind::Reboot)),
-        (TERMINATE, Route::Operation(Kind::Delete)),
+        operation(Kind::Create),
+        operation(Kind::Stop),
+        operation(Kind::Start),
+        operation(Kind::Reboot),
+        operation(Kind::Delete),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
         ("set_host_enabled", Route::SetHostEnabled),

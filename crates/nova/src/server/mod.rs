@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use compute::ending::{Change, Ending};
+use compute::ending::Ending;
 use compute::instance::{Expect, Instance};
 use compute::ports::{Instances, Machines};
 use compute::request::Kind;
@@ -38,8 +38,8 @@ use self::methods::{EVACUATION, Refusal, Route, route};
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
-use crate::instances::parse::{self, Malformed};
-use crate::instances::request;
+use crate::objects::parse::{self, Malformed};
+use crate::requests::{Unjournalled, method};
 
 /// The newest version of the compute API that we serve, and the newest of the one before it.
 const VERSIONS: [&str; 2] = ["6.5", "5.13"];
@@ -73,17 +73,17 @@ impl Endpoint {
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
     async fn keep(&self, request: &Request) {
         let Some(kind) = route(&request.method).and_then(Route::journalled) else { return };
-        let Ok(operation) = request::operation(kind, &request.args, &request.context) else { return };
+        let method = method(kind);
+        let Ok(operation) = method.read(&request.args, &request.context) else { return };
         let Err(error) = self.ports.worker.admit(&operation).await else { return };
-        match kind {
-            Kind::Create => {
+        match method.unjournalled {
+            Unjournalled::Refused => {
                 error!(method = request.method, %error, "the request cannot be journalled and is refused");
                 let reason = format!("the request could not be journalled: {error}");
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 refused.insert(request.unique_id.clone(), reason);
             }
-            // Its trace is the instance's task.
-            Kind::Stop | Kind::Start | Kind::Reboot | Kind::Delete => {
+            Unjournalled::Begun => {
                 let operation = kind.name();
                 error!(operation, %error, "the request cannot be journalled and is begun without; see [DEFAULT] state_path");
             }
@@ -93,7 +93,7 @@ impl Endpoint {
     async fn operation(&self, kind: Kind, request: &Request) -> Result<Value, Failure> {
         let operation = self
             .kept(request)
-            .and_then(|()| request::operation(kind, &request.args, &request.context).map_err(text));
+            .and_then(|()| method(kind).read(&request.args, &request.context).map_err(text));
         match operation {
             Ok(operation) => {
                 self.ports.worker.start(operation);
@@ -116,12 +116,8 @@ impl Endpoint {
         let Ok(mut instance) = instance_of(request) else { return Err(failure) };
         error!(instance = %instance.id, operation = kind.name(), reason, "the request cannot be worked on");
         let (instances, context) = (&*self.ports.instances, &request.context);
-        let (change, holds_node) = match kind {
-            Kind::Create => (Change::Error, true),
-            Kind::Stop | Kind::Start | Kind::Reboot => (Change::TaskEnds, false),
-            Kind::Delete => (Change::Error, false),
-        };
-        let mut ending = Ending::failure(kind, reason.clone(), reason, change);
+        let method = method(kind);
+        let mut ending = Ending::failure(kind, reason.clone(), reason, method.given_up);
         if let Err(error) = instances.start_event(context, instance.id, &kind.into(), false).await {
             warn!(instance = %instance.id, %error, "the operation ends without its event");
             ending.event = None;
@@ -130,7 +126,7 @@ impl Endpoint {
             ending = left;
             tokio::time::sleep(RETRY).await;
         }
-        if holds_node
+        if method.holds_claim
             && let Err(error) = patiently(|| self.ports.machines.release(context, instance.id)).await
         {
             warn!(instance = %instance.id, %error, "the claim of a build that cannot begin stays in Placement");

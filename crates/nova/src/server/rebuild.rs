@@ -73,7 +73,7 @@ fn same(instance: &Instance) -> Object {
 mod tests {
     use super::*;
     use crate::conductor::testing::{Script, raised};
-    use crate::instances::testing;
+    use crate::testing;
 
     const IMAGE: &str = "73faf9ad-eddf-4bb9-b0ae-6a20a98ac913";
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::methods::{Leftover, Reason, Refusal};
 use super::outcome::nova;
 use super::undo::Undo;
-use crate::instances::parse;
+use crate::objects::parse;
 
 /// The failure of a refused request.
 pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -> Failure {

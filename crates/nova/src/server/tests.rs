@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::fake::Fake;
 use super::*;
-use crate::instances::testing;
+use crate::testing;
 
 fn endpoint(fake: &Fake) -> Endpoint {
     let fake = Arc::new(fake.clone());

@@ -15,7 +15,7 @@ use configdrive::Format;
 use driver::NodeId;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Operation, Retry, Start, Try};
+use super::{Operation, Retry, Rules, Start, Try};
 use crate::ending::Ending;
 use crate::instance::{Expect, Instance, TaskState, VmState};
 use crate::journal::Stage;
@@ -54,6 +54,19 @@ pub struct ConfigDriveOptions {
     /// Whether `injected_network_template` is set.
     pub inject_network: bool,
 }
+
+/// A delete that came meanwhile waits for the create, and takes the instance as it is. After a hand-over the instance may be built
+/// elsewhere.
+pub(super) const RULES: Rules = Rules {
+    stops_others: false,
+    outlives_instance: false,
+    has: |key, instance, host| {
+        let is_here = instance.host.as_ref().is_none_or(|other| other == host)
+            && instance.node.is_none_or(|at| key.node.is_none_or(|node| node == at));
+        !instance.deleted && instance.is_being_built() && !instance.is_being_deleted() && is_here
+    },
+    expect: |_| any_task(),
+};
 
 /// One creation of a server.
 pub(crate) struct Create {
@@ -209,7 +222,7 @@ impl Create {
 }
 
 /// Any task that a build passes through.
-pub(super) fn any_task() -> Expect {
+fn any_task() -> Expect {
     Expect::Task(vec![
         None,
         Some(TaskState::Scheduling),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
 use compute::ports::{self, Action, Event};
-use compute::request::BuildRequest;
+use compute::request::Request;
 use driver::{InstanceId, NodeId};
 use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,8 @@ pub struct Recorded {
 #[derive(Default)]
 pub struct Tables {
     pub instances: HashMap<InstanceId, Instance>,
-    pub requests: HashMap<String, BuildRequest>,
+    /// What was asked for, by the origin of the request.
+    pub requests: HashMap<String, Request>,
     /// Neutron's ports, by the instance they are for.
     pub neutron: Vec<(Uuid, InstanceId)>,
     /// Ports that the user made.
@@ -101,6 +102,14 @@ impl Trouble {
                 ports::Error::Refused { why: ports::Refusal::PortQuota, message: "no more ports".to_owned() }
             }
         }
+    }
+}
+
+impl Tables {
+    /// Keeps a request, for when it is read from the journal.
+    fn keep(&mut self, request: &(impl Clone + Into<Request>)) {
+        let request: Request = request.clone().into();
+        self.requests.insert(request.origin().0.as_str().unwrap().to_owned(), request);
     }
 }
 

@@ -8,9 +8,7 @@ use compute::ports::{
     Action, Announcer, Connector, Error, Event, Fault, Instances, Machines, Networks, Phase, Published,
     Requests, Result, VendorData, VendorDataSource, Volumes,
 };
-use compute::request::{
-    BuildRequest, DeleteRequest, Kind, NetworkRequests, Origin, PowerAction, PowerRequest, Request,
-};
+use compute::request::{BuildRequest, Kind, NetworkRequests, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -190,26 +188,8 @@ impl Instances for Port {
 
 impl Requests for Port {
     fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
-        match kind {
-            Kind::Create => self.0.tables().requests.get(origin.as_str()?).cloned().map(Request::Create),
-            Kind::Stop | Kind::Start | Kind::Reboot => {
-                let id = InstanceId(origin.as_str()?.parse().ok()?);
-                let instance = self.0.tables().instances.get(&id)?.clone();
-                let action = match kind {
-                    Kind::Stop => PowerAction::Stop { gracefully: true },
-                    Kind::Start => PowerAction::Start,
-                    _ => PowerAction::Reboot { hard: true },
-                };
-                let (context, origin) = (RequestContext::admin(), Origin(origin.clone()));
-                Some(PowerRequest { context, instance, action, origin }.into())
-            }
-            Kind::Delete => {
-                let id = InstanceId(origin.as_str()?.parse().ok()?);
-                let instance = self.0.tables().instances.get(&id)?.clone();
-                let (context, origin) = (RequestContext::admin(), Origin(origin.clone()));
-                Some(DeleteRequest { context, instance, block_devices: Vec::new(), origin }.into())
-            }
-        }
+        let request = self.0.tables().requests.get(origin.as_str()?).cloned();
+        request.filter(|request| request.kind() == kind)
     }
 }
 

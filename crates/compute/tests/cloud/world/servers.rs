@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
+use compute::origin::Origin;
 use compute::request::{
-    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, Origin, PowerAction, PowerRequest,
+    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction, PowerRequest, Request,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -54,7 +55,7 @@ pub fn server(world: &World, number: u128, node: NodeId, may_reschedule: bool) -
     let mut tables = world.tables();
     tables.instances.insert(id, instance);
     tables.allocations.insert(id, node);
-    tables.requests.insert(key, request.clone());
+    tables.keep(&request);
     request
 }
 
@@ -73,7 +74,7 @@ pub fn with_volume(world: &World, mut request: BuildRequest) -> BuildRequest {
     let mut tables = world.tables();
     tables.volumes.insert(volume, None);
     tables.disks.insert(request.instance.id, request.block_devices.clone());
-    tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
+    tables.keep(&request);
     request
 }
 
@@ -84,7 +85,7 @@ pub fn with_port(world: &World, mut request: BuildRequest) -> BuildRequest {
     request.networks = NetworkRequests::These(vec![brought]);
     let mut tables = world.tables();
     tables.users_ports.insert(port);
-    tables.requests.insert(request.origin.0.as_str().unwrap().to_owned(), request.clone());
+    tables.keep(&request);
     request
 }
 
@@ -93,10 +94,14 @@ pub fn placed_again(world: &World, id: InstanceId, node: NodeId) -> BuildRequest
     let mut tables = world.tables();
     let instance = tables.instances[&id].clone();
     let key = format!("{id} {node}");
-    let (_, request) = tables.requests.iter().next().unwrap();
-    let request = BuildRequest { instance, node, origin: Origin(json!(key)), ..request.clone() };
+    let create = |request: &Request| match request {
+        Request::Create(request) => Some(request.clone()),
+        _ => None,
+    };
+    let request = tables.requests.values().find_map(create).unwrap();
+    let request = BuildRequest { instance, node, origin: Origin(json!(key)), ..request };
     tables.allocations.insert(id, node);
-    tables.requests.insert(key, request.clone());
+    tables.keep(&request);
     request
 }
 
@@ -105,12 +110,14 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
     let mut tables = world.tables();
     let instance = tables.instances.get_mut(&id).unwrap();
     instance.task_state = Some(TaskState::Deleting);
-    DeleteRequest {
+    let request = DeleteRequest {
         context: RequestContext::admin(),
         instance: instance.clone(),
         block_devices: Vec::new(),
-        origin: Origin(json!(id.to_string())),
-    }
+        origin: Origin(json!(format!("delete {id}"))),
+    };
+    tables.keep(&request);
+    request
 }
 
 /// The request to change the power of a server's machine, after the API has set its task.
@@ -124,6 +131,9 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
     let mut tables = world.tables();
     let instance = tables.instances.get_mut(&id).unwrap();
     instance.task_state = Some(task);
-    let (instance, origin) = (instance.clone(), Origin(json!(id.to_string())));
-    PowerRequest { context: RequestContext::admin(), instance, action, origin }
+    let origin = Origin(json!(format!("{} {id}", action.kind().name())));
+    let request =
+        PowerRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
+    tables.keep(&request);
+    request
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, KeyPair, Power, TaskState};
-use compute::request::Origin;
+use compute::origin::Origin;
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use oslo::object::Object;
@@ -203,4 +203,19 @@ fn absorb_network(instance: &mut Instance, cache: &Value) {
 fn strings(value: &Value) -> BTreeMap<String, String> {
     let pairs = value.as_object().into_iter().flatten();
     pairs.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn what_a_message_leaves_out_is_left_as_it_is() {
+        let mut instance = testing::instance();
+        let stop = testing::args(&testing::stop_message());
+        let flavor = instance.flavor.clone();
+        absorb(&mut instance, stop["instance"]["nova_object.data"].as_object().unwrap());
+        assert_eq!(instance.flavor, flavor);
+    }
 }

@@ -1,43 +1,33 @@
-//! The requests to build and to end a server, read from the arguments of the RPC or from the journal.
+//! The request for a server.
 
 use std::collections::BTreeMap;
 
-use compute::ports;
-use compute::request::{
-    BuildRequest, DeleteRequest, InjectedFile, Kind, NetworkRequest, NetworkRequests, Origin, PowerAction,
-    PowerRequest, Request,
-};
+use compute::ending::Change;
+use compute::request::{BuildRequest, InjectedFile, Kind, NetworkRequest, NetworkRequests};
 use driver::NodeId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
 use secrecy::SecretString;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::parse::{self, Malformed};
+use super::{Args, Method, Unjournalled, instance, origin};
+use crate::objects::parse::{self, Malformed};
 
-/// The method that asks for a server.
-pub const BUILD: &str = "build_and_run_instance";
-/// The method that ends one.
-pub const TERMINATE: &str = "terminate_instance";
-
-/// The methods that change the power of a server's machine.
-pub const STOP: &str = "stop_instance";
-/// As above.
-pub const START: &str = "start_instance";
-/// As above.
-pub const REBOOT: &str = "reboot_instance";
-
-type Args = Map<String, Value>;
-
-/// The journal's form of a request. It holds secrets and the user's token.
-fn origin(method: &str, args: &Args, context: &RequestContext) -> Origin {
-    Origin(json!({ "method": method, "args": args, "context": context.to_json() }))
-}
+/// Its event begins with an underscore of its own in stock.
+pub(super) const CREATE: Method = Method {
+    kind: Kind::Create,
+    name: "build_and_run_instance",
+    event: "compute__do_build_and_run_instance",
+    read: |args, context| read(args, context).map(Into::into),
+    unjournalled: Unjournalled::Refused,
+    given_up: Change::Error,
+    holds_claim: true,
+};
 
 /// Reads a request for a server.
-pub fn build(args: &Args, context: &RequestContext) -> Result<BuildRequest, Malformed> {
-    let instance = parse::instance(args.get("instance").unwrap_or(&Value::Null))?;
+pub(super) fn read(args: &Args, context: &RequestContext) -> Result<BuildRequest, Malformed> {
+    let instance = instance(args)?;
     let node = args
         .get("node")
         .and_then(Value::as_str)
@@ -64,80 +54,9 @@ pub fn build(args: &Args, context: &RequestContext) -> Result<BuildRequest, Malf
         server_group: server_group(spec.as_ref(), filters),
         provider_mapping,
         may_reschedule: filters.and_then(|filters| filters.get("retry")).is_some_and(is_something),
-        origin: origin(BUILD, args, context),
+        origin: origin(CREATE.name, args, context),
         instance,
     })
-}
-
-/// Reads a request to end a server.
-pub fn delete(args: &Args, context: &RequestContext) -> Result<DeleteRequest, Malformed> {
-    Ok(DeleteRequest {
-        context: context.clone(),
-        instance: parse::instance(args.get("instance").unwrap_or(&Value::Null))?,
-        block_devices: parse::block_devices(args.get("bdms"), "bdms")?,
-        origin: origin(TERMINATE, args, context),
-    })
-}
-
-/// Reads a request to change the power of a server's machine.
-fn power(action: PowerAction, args: &Args, context: &RequestContext) -> Result<PowerRequest, Malformed> {
-    Ok(PowerRequest {
-        context: context.clone(),
-        instance: parse::instance(args.get("instance").unwrap_or(&Value::Null))?,
-        action,
-        origin: origin(method(action.kind()), args, context),
-    })
-}
-
-/// Reads a request of this kind.
-pub fn operation(kind: Kind, args: &Args, context: &RequestContext) -> Result<Request, Malformed> {
-    match kind {
-        Kind::Create => build(args, context).map(Request::Create),
-        Kind::Stop => {
-            // An API before 5.x says nothing: gracefully, as by default.
-            let gracefully = args.get("clean_shutdown").and_then(Value::as_bool).unwrap_or(true);
-            power(PowerAction::Stop { gracefully }, args, context).map(Request::Power)
-        }
-        Kind::Start => power(PowerAction::Start, args, context).map(Request::Power),
-        Kind::Reboot => {
-            let hard = match args.get("reboot_type").and_then(Value::as_str) {
-                Some("SOFT") => false,
-                Some("HARD") => true,
-                _ => return Err(Malformed { argument: "reboot_type", expected: "SOFT or HARD" }),
-            };
-            power(PowerAction::Reboot { hard }, args, context).map(Request::Power)
-        }
-        Kind::Delete => delete(args, context).map(Request::Delete),
-    }
-}
-
-/// The method that asks for an operation.
-fn method(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Create => BUILD,
-        Kind::Stop => STOP,
-        Kind::Start => START,
-        Kind::Reboot => REBOOT,
-        Kind::Delete => TERMINATE,
-    }
-}
-
-/// Reads requests in the form in which they are journalled.
-pub struct Requests;
-
-impl ports::Requests for Requests {
-    fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
-        let (args, context) = journalled(origin, method(kind))?;
-        operation(kind, args, &context).ok()
-    }
-}
-
-fn journalled<'a>(origin: &'a Value, method: &str) -> Option<(&'a Args, RequestContext)> {
-    if origin.get("method")?.as_str()? != method {
-        return None;
-    }
-    let context = origin.get("context").filter(|context| context.is_object())?;
-    Some((origin.get("args")?.as_object()?, RequestContext::from_json(context)))
 }
 
 /// Glance keeps a required trait as a property `trait:NAME` = `required`; a converted image has the list.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use compute::instance::{BuildNetworks, Instance, InstanceUpdate, OwnerNames};
-use compute::request::Origin;
+use compute::origin::Origin;
 use serde_json::{Map, Value};
 
 /// Before the names of the image's properties.

@@ -1,0 +1,27 @@
+//! The table of operations: which type does the work of which request, by which rules.
+
+use super::create::Create;
+use super::delete::Delete;
+use super::frame::framed;
+use super::power::Power;
+use super::{Retry, Rules, Try, create, delete, power};
+use crate::request::{Kind, Request};
+
+/// The rules of a kind.
+pub(crate) fn rules(kind: Kind) -> &'static Rules {
+    match kind {
+        Kind::Create => &create::RULES,
+        Kind::Stop | Kind::Start | Kind::Reboot => &power::RULES,
+        Kind::Delete => &delete::RULES,
+    }
+}
+
+/// Tries the operation of a request once.
+pub(super) async fn attempt(this: Try, request: Request) -> Result<(), Retry> {
+    let (rules, frame) = (rules(this.key.kind), this.clone());
+    match request {
+        Request::Create(request) => Box::pin(framed(frame, rules, Create::new(this, request))).await,
+        Request::Power(request) => Box::pin(framed(frame, rules, Power::new(this, request))).await,
+        Request::Delete(request) => Box::pin(framed(frame, rules, Delete::new(this, request))).await,
+    }
+}

@@ -1,0 +1,88 @@
+//! The requests for operations, one file for each kind: the RPC method and its event, how its arguments are read, and what becomes of
+//! a request that cannot begin.
+//!
+//! The journal keeps a request as it came: method, arguments, context.
+
+mod create;
+mod delete;
+mod power;
+#[cfg(test)]
+mod tests;
+
+use compute::ending::Change;
+use compute::instance::Instance;
+use compute::origin::Origin;
+use compute::ports;
+use compute::request::{Kind, Request};
+use oslo::context::RequestContext;
+use serde_json::{Map, Value, json};
+
+use crate::objects::parse::{self, Malformed};
+
+type Args = Map<String, Value>;
+type Read = fn(&Args, &RequestContext) -> Result<Request, Malformed>;
+
+/// A method of the compute API that asks for an operation.
+pub struct Method {
+    pub kind: Kind,
+    /// Its name (`nova/compute/rpcapi.py`).
+    pub name: &'static str,
+    /// The name under which nova-api shows its event (`nova/compute/manager.py`, `wrap_instance_event`).
+    pub event: &'static str,
+    read: Read,
+    pub unjournalled: Unjournalled,
+    /// What becomes of the server when its request cannot be worked on.
+    pub given_up: Change,
+    /// The scheduler has claimed a node for it, which is released when the request cannot be worked on.
+    pub holds_claim: bool,
+}
+
+/// What becomes of a request that the journal does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unjournalled {
+    /// It is refused: a crash would lose it.
+    Refused,
+    /// It is begun all the same: its trace is the instance's task, which a start looks for.
+    Begun,
+}
+
+/// The method that asks for a kind of operation.
+pub const fn method(kind: Kind) -> &'static Method {
+    match kind {
+        Kind::Create => &create::CREATE,
+        Kind::Stop => &power::STOP,
+        Kind::Start => &power::START,
+        Kind::Reboot => &power::REBOOT,
+        Kind::Delete => &delete::DELETE,
+    }
+}
+
+impl Method {
+    /// Reads the arguments of a request.
+    pub fn read(&self, args: &Args, context: &RequestContext) -> Result<Request, Malformed> {
+        (self.read)(args, context)
+    }
+}
+
+/// Reads requests in the form in which they are journalled.
+pub struct Requests;
+
+impl ports::Requests for Requests {
+    fn decode(&self, kind: Kind, origin: &Value) -> Option<Request> {
+        let method = method(kind);
+        if origin.get("method")?.as_str()? != method.name {
+            return None;
+        }
+        let context = origin.get("context").filter(|context| context.is_object())?;
+        method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
+    }
+}
+
+/// The journal's form of a request. It holds secrets and the user's token.
+fn origin(method: &str, args: &Args, context: &RequestContext) -> Origin {
+    Origin(json!({ "method": method, "args": args, "context": context.to_json() }))
+}
+
+fn instance(args: &Args) -> Result<Instance, Malformed> {
+    parse::instance(args.get("instance").unwrap_or(&Value::Null))
+}
