@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compute::instance::VmState;
+use compute::ports::Event;
 use compute::request::InjectedFile;
 use ironic_sim::{Action, Call, State};
 use oslo::context::RequestContext;
@@ -176,5 +177,26 @@ async fn a_deleted_port_that_its_node_does_not_let_go_holds_up_no_other_news() {
             detaching.await.unwrap();
             process.manager.network_changed(&context, id, None).await;
         } => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_waits_for_its_node_holds_no_slot_of_the_builds() {
+    for call in [Call::PatchNode, Call::AttachVif] {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud_of(2).await;
+        let kind = ironic_sim::Kind::Status(503, String::new());
+        let matcher = ironic_sim::Matcher::call(call).node(nodes[0].0);
+        world.sim.fault(ironic_sim::Fault { matcher, times: 20, kind });
+        let process = Process::start_bounded(&world, state.path(), 1);
+        let waiting = server(&world, 1, nodes[0], true);
+        let other = server(&world, 2, nodes[1], true);
+        process.take(waiting.clone()).await;
+        process.take(other.clone()).await;
+        process.ended().await;
+        let ends = world.tables().told.clone();
+        let ends = ends.into_iter().filter(|(_, event, phase)| *event == Event::Create && *phase == "end");
+        let order: Vec<_> = ends.map(|(instance, ..)| instance).collect();
+        assert_eq!(order, [other.instance.id, waiting.instance.id], "{call:?}");
     }
 }

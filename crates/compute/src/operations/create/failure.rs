@@ -166,7 +166,7 @@ impl Create {
     /// allocation goes after this. The machine goes first: it may be writing to its volumes.
     pub(super) async fn undo(&mut self, failure: Failure) -> Failure {
         // From here on Ironic works, for as long as it takes.
-        self.slot = None;
+        self.slot.leave();
         self.this.tracker.phase("freeing the node of a failed build");
         let (ports, context, node) =
             (self.this.shared.ports.clone(), self.request.context.clone(), self.node());

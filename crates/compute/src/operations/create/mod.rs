@@ -9,11 +9,11 @@ mod config_drive;
 mod connector;
 mod failure;
 mod server;
+mod slot;
 mod steps;
 
 use configdrive::Format;
 use driver::NodeId;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Operation, Retry, Rules, Start, Try};
 use crate::ending::Ending;
@@ -21,6 +21,7 @@ use crate::instance::{Expect, Instance, TaskState, VmState};
 use crate::journal::Stage;
 use crate::request::{BuildRequest, Kind};
 use failure::Failure;
+use slot::Slot;
 
 /// What the operator configured about builds.
 #[derive(Debug, Clone)]
@@ -75,8 +76,8 @@ pub(crate) struct Create {
     instance: Instance,
     /// How it would go on if it stopped now.
     start: Start,
-    /// Its slot, as long as it does work of ours.
-    slot: Option<OwnedSemaphorePermit>,
+    /// Its slot, held as long as it does work of ours.
+    slot: Slot,
     /// Something may be there to be undone.
     claimed: bool,
     /// Those who listen know that it began.
@@ -88,8 +89,7 @@ pub(crate) struct Create {
 impl Operation for Create {
     async fn ready(&mut self) {
         self.this.tracker.phase("waiting for a build slot");
-        let slot = self.this.shared.slots.clone().acquire_owned();
-        self.slot = self.this.cancel.run_until_cancelled(slot).await.and_then(Result::ok);
+        self.slot.take(&self.this.cancel).await;
     }
 
     async fn work(&mut self) -> Result<Ending, Retry> {
@@ -118,7 +118,8 @@ impl Create {
         let claimed = start != Start::Fresh;
         let announced = matches!(start, Start::Announced(_));
         let failure_announced = matches!(&start, Start::Failed(verdict) if verdict.stage != Stage::Failed);
-        Self { this, request, instance, start, slot: None, claimed, announced, failure_announced }
+        let slot = Slot::new(this.shared.slots.clone());
+        Self { this, request, instance, start, slot, claimed, announced, failure_announced }
     }
 
     /// The build; a failure that comes out of here is undone already.
@@ -126,7 +127,7 @@ impl Create {
         if let Start::Failed(verdict) = self.start.clone() {
             self.this.tracker.phase("undoing what was done");
             // From here on it waits for others.
-            self.slot = None;
+            self.slot.leave();
             return match self.was_handed_back(&verdict).await {
                 Ok(true) if verdict.reschedule && self.request.may_reschedule => Ok(Finish::Elsewhere),
                 Ok(_) => {

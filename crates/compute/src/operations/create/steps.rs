@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::config_drive::{self, Drive};
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
+use super::slot::Leaving;
 use super::{Create, server};
 use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
 use crate::operations::{Start, caller, power};
@@ -117,16 +118,17 @@ impl Create {
         let (network, reserved) = tokio::join!(self.allocate_networks(), self.reserve());
         reserved?;
         let network = network?;
+        self.slot.take(&self.this.cancel).await;
         let vifs: Vec<Uuid> = network.0.iter().filter_map(|vif| vif.id.parse().ok()).collect();
         self.save_network(network).await?;
         self.stop_if_cancelled()?;
         let context = self.request.context.clone();
         let driver = self.this.shared.ports.driver.clone();
         self.this.tracker.phase("attaching ports");
-        driver
-            .attach_vifs(self.this.run(&caller(&context)), self.node(), &vifs)
-            .await
-            .map_err(Failure::of_preparation)?;
+        let leaving = Leaving { this: &self.this, slot: &self.slot };
+        let attached = driver.attach_vifs(leaving.run(&caller(&context)), self.node(), &vifs).await;
+        attached.map_err(Failure::of_preparation)?;
+        self.slot.take(&self.this.cancel).await;
         self.name_disks().await?;
         let update = InstanceUpdate {
             vm_state: Some(VmState::Building),
@@ -143,7 +145,8 @@ impl Create {
 
     async fn reserve(&self) -> Result<(), Failure> {
         let (driver, caller) = (&self.this.shared.ports.driver, caller(&self.request.context));
-        let reserved = driver.reserve(self.this.run(&caller), self.node()).await;
+        let leaving = Leaving { this: &self.this, slot: &self.slot };
+        let reserved = driver.reserve(leaving.run(&caller), self.node()).await;
         reserved.map(drop).map_err(Failure::of_preparation)
     }
 
@@ -221,12 +224,13 @@ impl Create {
             }
             connector(&ports.driver, &caller, &node, instance).await.map(Some)
         };
-        let presented = Box::pin(ports.driver.read(self.this.run(&caller), self.node(), presented)).await;
+        let leaving = Leaving { this: &self.this, slot: &self.slot };
+        let presented = Box::pin(ports.driver.read(leaving.run(&caller), self.node(), presented)).await;
         let Some(connector) = presented.map_err(Failure::of_preparation)? else { return Ok(Vec::new()) };
         let devices = &mut self.request.block_devices;
         self.this.tracker.phase("volumes");
         // The slot bounds work of ours; from here on Cinder works.
-        self.slot = None;
+        self.slot.leave();
         let resumed = self.start != Start::Fresh;
         let attached =
             ports.volumes.attach(&context, &self.instance, devices, &connector, resumed, &cancel).await;
@@ -263,7 +267,7 @@ impl Create {
         let drive = Drive::new(self);
         let driver = self.this.shared.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
-        self.slot = None;
+        self.slot.leave();
         let deployed = driver.deploy(self.this.run(&caller(&context)), &deployment, &drive).await;
         deployed.map_err(Failure::of_deployment)
     }

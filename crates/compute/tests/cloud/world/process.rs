@@ -26,6 +26,15 @@ pub struct Process {
 impl Process {
     /// Starts a service whose state is in `state`, as `bessemer compute` does; `kill` says where it dies.
     pub fn start(world: &Arc<World>, state: &Path, kill: Option<Kill>) -> Self {
+        Self::start_with(world, options(state), kill)
+    }
+
+    /// The same for a service that builds only so many servers at once.
+    pub fn start_bounded(world: &Arc<World>, state: &Path, max_concurrent_builds: usize) -> Self {
+        Self::start_with(world, Options { max_concurrent_builds, ..options(state) }, None)
+    }
+
+    fn start_with(world: &Arc<World>, options: Options, kill: Option<Kill>) -> Self {
         let shutdown = CancellationToken::new();
         *world.made.lock().unwrap() = 0;
         *world.kill.lock().unwrap() = kill.map(|kill| (kill, shutdown.clone()));
@@ -44,7 +53,7 @@ impl Process {
             vendor_data: port.clone(),
             requests: port,
         };
-        let manager = Manager::new(options(state), ports, shutdown.clone());
+        let manager = Manager::new(options, ports, shutdown.clone());
         let tasks = tokio_util::task::TaskTracker::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { driver.run_watcher(stop).await });
