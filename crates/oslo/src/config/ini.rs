@@ -4,7 +4,18 @@
 //! value. The first `:` or `=` splits name and value. A first line wholly in one kind of quotes loses them.
 //! There are no comments behind a value.
 
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
 use super::{DEFAULT_GROUP, is_space, strip};
+
+/// One file's assignments by group and name.
+pub(super) struct File {
+    pub path: Arc<Path>,
+    /// Each value with its line.
+    pub values: HashMap<(String, String), Vec<(String, u32)>>,
+}
 
 /// `name = value` as it stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::{Error, Problem, Warning};
+use super::ini::File;
 use super::resolve::Resolver;
 use super::schema::Schema;
 use super::values::{Config, Source};
@@ -67,13 +68,6 @@ impl Config {
         warnings.append(&mut resolver.warnings);
         Ok(Self::new(entries, warnings))
     }
-}
-
-/// One file's assignments by group and name.
-pub(super) struct File {
-    pub path: Arc<Path>,
-    /// Each value with its line.
-    pub values: HashMap<(String, String), Vec<(String, u32)>>,
 }
 
 fn read_all(paths: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<File> {

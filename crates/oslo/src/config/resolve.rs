@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::DEFAULT_GROUP;
 use super::error::{Error, Problem, Warning};
-use super::load::File;
+use super::ini::File;
 use super::mask::mask_credentials;
 use super::schema::{Kind, Registered, Schema, Secrecy};
 use super::substitute::substitute;

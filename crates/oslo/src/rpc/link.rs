@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::connect::{self, Wire};
 use super::options::Failover;
-use super::publish::Publishers;
+use super::publishers::Publishers;
 use super::{RabbitOptions, TransportUrl};
 
 /// A connection in use. All that is bound to one connection lives and dies with it.

@@ -10,12 +10,14 @@
 mod client;
 mod connect;
 mod consume;
+mod endpoint;
 mod envelope;
 mod error;
 mod failure;
 mod link;
 mod options;
 mod publish;
+mod publishers;
 mod reply;
 mod request;
 mod seen;
@@ -27,11 +29,12 @@ mod url;
 mod work;
 
 pub use client::{CallError, Client, Target};
+pub use endpoint::{Endpoint, ServerOptions};
 pub use error::Error;
 pub use failure::{Failure, Parts};
 pub use options::{Failover, Login, RabbitOptions, TlsVersion};
 pub use request::{Malformed, ReplyTo, Request, can_serve};
-pub use server::{Endpoint, Server, ServerOptions};
+pub use server::Server;
 pub use transport::Transport;
 pub use url::{Host, TransportUrl};
 

@@ -1,23 +1,17 @@
 //! Publishing with confirms: many messages on the way at once, each kept until the broker has it in a queue.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lapin::Confirmation;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::protocol::basic::AMQPProperties;
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Confirmation};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::link::{Link, NoSession, Session};
 use super::topology::{self, Exchange, Queue};
-
-/// Messages on the way to the broker at once. A confirmation takes the broker a millisecond, or tens of them
-/// where it writes to several disks first.
-const CHANNELS: usize = 64;
 
 /// Pause between attempts to publish the same message.
 pub(super) const RETRY: Duration = Duration::from_millis(250);
@@ -61,23 +55,6 @@ pub(super) enum Confirmed {
     Queued,
     /// There is no such queue: nobody has it.
     NoQueue,
-}
-
-/// The publishing side of one connection.
-pub(super) struct Publishers {
-    /// Channels that carry nothing now. lapin numbers a message and writes it in two steps, and gives a
-    /// returned message to whichever confirmation comes next: a channel carries one message at a time, and is
-    /// not used again when that one was given up before its confirmation.
-    idle: Mutex<Vec<Channel>>,
-    free: Semaphore,
-    /// Names of the exchanges and queues that are known to be there.
-    declared: Mutex<HashSet<String>>,
-}
-
-impl Default for Publishers {
-    fn default() -> Self {
-        Self { idle: Mutex::default(), free: Semaphore::new(CHANNELS), declared: Mutex::default() }
-    }
 }
 
 /// Publishes until the message is in its queue, over as many connections as it takes, until the deadline. A

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use super::link::Link;
 use super::publish::{Confirmed, RETRY};
 use super::request::{ReplyTo, fresh_id};
-use super::transport::Inner;
 use super::{Failure, envelope, topology};
 
 /// How long a reply queue counts as missing once a reply gave up on it, and how many are remembered
@@ -43,12 +43,19 @@ fn body(to: &ReplyTo, result: Value, failure: Value, ending: bool) -> Vec<u8> {
 }
 
 /// Reply queues that were not there for long enough to give up on them.
-#[derive(Default)]
-pub(super) struct MissingQueues(Mutex<VecDeque<(String, Instant)>>);
+pub(super) struct MissingQueues {
+    /// How long a queue may be missing (`kombu_missing_consumer_retry_timeout`).
+    patience: Duration,
+    known: Mutex<VecDeque<(String, Instant)>>,
+}
 
 impl MissingQueues {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { patience, known: Mutex::default() }
+    }
+
     fn remember(&self, queue: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(name, _)| name != queue);
         known.push_back((queue.to_owned(), Instant::now()));
         if known.len() > REMEMBERED_QUEUES {
@@ -57,7 +64,7 @@ impl MissingQueues {
     }
 
     fn is_known(&self, queue: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().any(|(name, since)| name == queue && since.elapsed() < REMEMBERED)
     }
 }
@@ -72,19 +79,25 @@ pub(super) enum Sent {
 }
 
 /// Sends a reply: again and again while the broker is away, until `deadline`; and while it is there but the
-/// queue is not, every quarter of a second for `kombu_missing_consumer_retry_timeout`.
-pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline: Instant) -> Sent {
+/// queue is not, every quarter of a second for as long as `missing` allows.
+pub(super) async fn send(
+    sender: &Link,
+    missing: &MissingQueues,
+    to: &ReplyTo,
+    body: &[u8],
+    deadline: Instant,
+) -> Sent {
     let Ok(queue) = topology::name(&to.queue) else {
         warn!(msg_id = %to.msg_id, "reply dropped: the name of its queue is too long");
         return Sent::Dropped;
     };
-    if transport.missing.is_known(&to.queue) {
+    if missing.is_known(&to.queue) {
         info!(queue = %queue, msg_id = %to.msg_id, "reply dropped: its queue was missing before");
         return Sent::Dropped;
     }
     let mut missing_since: Option<Instant> = None;
     loop {
-        let session = match transport.sender.session(Some(deadline)).await {
+        let session = match sender.session(Some(deadline)).await {
             Ok(session) => session,
             Err(error) => {
                 warn!(queue = %queue, msg_id = %to.msg_id, %error, "reply dropped");
@@ -95,8 +108,8 @@ pub(super) async fn send(transport: &Inner, to: &ReplyTo, body: &[u8], deadline:
             Ok(Confirmed::Queued) => return Sent::Delivered,
             Ok(Confirmed::NoQueue) => {
                 let since = *missing_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= transport.options.kombu_missing_consumer_retry_timeout {
-                    transport.missing.remember(&to.queue);
+                if since.elapsed() >= missing.patience {
+                    missing.remember(&to.queue);
                     info!(queue = %queue, msg_id = %to.msg_id, "reply dropped: its queue does not exist");
                     return Sent::Dropped;
                 }
@@ -142,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_missing_queue_is_remembered_for_a_minute() {
-        let missing = MissingQueues::default();
+        let missing = MissingQueues::new(Duration::from_mins(1));
         missing.remember("a");
         assert!(missing.is_known("a") && !missing.is_known("b"));
         tokio::time::advance(REMEMBERED).await;
@@ -151,7 +164,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_than_two_hundred_are_remembered() {
-        let missing = MissingQueues::default();
+        let missing = MissingQueues::new(Duration::from_mins(1));
         for queue in 0..=REMEMBERED_QUEUES {
             missing.remember(&queue.to_string());
         }

@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 use super::consume::{Subscription, Taken, Until};
 use super::link::Link;
 use super::publish::{self, Outgoing, Route, Unconfirmed};
-use super::reply::MissingQueues;
-use super::{Client, Error, Failure, RabbitOptions, TransportUrl, envelope, request};
+use super::reply::{self, MissingQueues, Sent};
+use super::{Client, Error, Failure, RabbitOptions, ReplyTo, TransportUrl, envelope, request};
 
 /// A cheap handle of one broker cluster. Nothing is sent or received unless [`run`](Self::run) runs.
 #[derive(Clone)]
@@ -36,12 +36,20 @@ pub(super) struct Inner {
     pub missing: MissingQueues,
 }
 
+impl Inner {
+    /// Sends a reply, until `deadline`.
+    pub(super) async fn reply(&self, to: &ReplyTo, body: &[u8], deadline: Instant) -> Sent {
+        reply::send(&self.sender, &self.missing, to, body, deadline).await
+    }
+}
+
 impl Transport {
     /// A transport to the brokers of a URL. The URL's query overrides the options. Fails when an option is no
     /// good.
     pub fn new(url: TransportUrl, options: RabbitOptions) -> Result<Self, Error> {
         let options = options.for_url(&url)?;
         options.topic_exchange().map_err(|error| Error::option("control_exchange", error.to_string()))?;
+        let missing = MissingQueues::new(options.kombu_missing_consumer_retry_timeout);
         Ok(Self(Arc::new(Inner {
             url,
             options,
@@ -49,7 +57,7 @@ impl Transport {
             listener: Link::new("consume"),
             reply_queue: format!("reply_{}", request::fresh_id()),
             calls: Calls::default(),
-            missing: MissingQueues::default(),
+            missing,
         })))
     }
 

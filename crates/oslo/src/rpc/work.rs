@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::consume::Taken;
+use super::endpoint::{Endpoint, ServerOptions};
 use super::seen::Seen;
-use super::server::{Endpoint, ServerOptions};
 use super::transport::compression;
 use super::{Failure, ReplyTo, Request, Transport, can_serve, envelope, reply};
 
@@ -150,7 +150,7 @@ impl Work {
             // One that is late is of no use: the next one follows.
             let deadline = Instant::now() + monitor.every;
             let body = reply::heartbeat(&monitor.to);
-            let send = reply::send(&self.transport.0, &monitor.to, &body, deadline);
+            let send = self.transport.0.reply(&monitor.to, &body, deadline);
             let _ = tokio::time::timeout_at(deadline, send).await;
         }
     }
@@ -159,7 +159,7 @@ impl Work {
         let body = reply::encode(to, result);
         // However long the work took, the answer gets its chance.
         let deadline = give_up.max(Instant::now() + REPLY_KEPT);
-        let sent = reply::send(&self.transport.0, to, &body, deadline).await;
+        let sent = self.transport.0.reply(to, &body, deadline).await;
         debug!(queue = %to.queue, msg_id = %to.msg_id, size = body.len(), ?sent, "reply");
     }
 }

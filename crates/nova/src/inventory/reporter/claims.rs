@@ -16,7 +16,6 @@ use oslo::context::RequestContext;
 use tokio::time::Instant;
 
 use super::Reporter;
-use super::audits::Audits;
 use crate::inventory::books::Claim;
 use crate::inventory::wanted;
 use compute::machines::is_available;
@@ -63,12 +62,12 @@ impl Reporter {
         &self,
         context: &RequestContext,
         free: BTreeMap<String, Vec<NodeId>>,
-        audits: &mut Audits,
+        claims: &mut Claims,
     ) {
-        if !audits.claims.are_due(self.scope().audit_interval) {
+        if !claims.are_due(self.scope().audit_interval) {
             return;
         }
-        if let Err(error) = self.compare_claims(context, free, &mut audits.claims).await {
+        if let Err(error) = self.compare_claims(context, free, claims).await {
             tracing::warn!(%error, "free nodes could not be compared with Placement's allocations; the next report tries again");
         }
     }

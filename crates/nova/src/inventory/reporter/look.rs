@@ -65,7 +65,7 @@ impl Reporter {
         }
         let tracked = ours.iter().copied().chain(held.iter().map(|node| node.uuid)).collect();
         self.remove_gone(context, &listed, &tracked, &instances, &mut outcome).await;
-        self.audit_claims(context, free, &mut audits).await;
+        self.audit_claims(context, free, &mut audits.claims).await;
         self.picture().keep_only(|node| ours.contains(&node));
         self.tell_what_is_ours();
         self.show_states();
