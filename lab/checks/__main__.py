@@ -41,9 +41,21 @@ def run(check, pace):
         check.run()
         cleaning.nothing_left()
     except Exception as trouble:  # a check may fail in any way; the next one runs all the same
-        cleaning.clean()
-        return f'{type(trouble).__name__}: {trouble}'
+        return '\n'.join([said(trouble), *cleaned()])
     return None
+
+
+def said(trouble):
+    return f'{type(trouble).__name__}: {trouble}'
+
+
+def cleaned():
+    """Cleans up after a check that failed; gives what could not be, which the next check may fail of."""
+    try:
+        cleaning.clean()
+    except Exception as trouble:
+        return [f'and could not be cleaned up after: {said(trouble)}']
+    return []
 
 
 def main():

@@ -56,6 +56,10 @@ def _force():
         _disconnect(target)
     for node in _taken():
         _free(node)
+    for node in nodes.everyone().values():
+        # As lab/enroll leaves them: a machine that is off is reported as a server that is.
+        if node['name'].startswith('lab-') and node['power_state'] != 'power on':
+            nodes.power(node['uuid'], 'power on')
     for port in _ports():
         neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
     volumes.force_away()
@@ -67,7 +71,8 @@ def _free(node):
     with contextlib.suppress(ApiError):
         if node['provision_state'] != 'available':
             nodes.provision(node['uuid'], 'deleted')
-    wait_for(f"{node['name']} available", lambda: nodes.everyone()[node['name']]['provision_state'] == 'available', 60)
+    # A slow check's steps take 45 s each, and a tear-down has two.
+    wait_for(f"{node['name']} available", lambda: nodes.everyone()[node['name']]['provision_state'] == 'available', 180)
     if nodes.everyone()[node['name']]['instance_uuid']:
         nodes.patiently(ironic().patch, f"/v1/nodes/{node['uuid']}", [dict(op='remove', path='/instance_uuid')])
 

@@ -34,6 +34,48 @@ def books():
     return dict(records=records, providers=providers, held=held)
 
 
+def unchanged(before, now):
+    for what, rows in before.items():
+        lost, new = ([row for row in one if row not in other] for one, other in ((rows, now[what]), (now[what], rows)))
+        expect(not lost and not new, f'{what}: lost {lost}, new {new}')
+
+
+def recorded(servers):
+    """Has every node that is free or has one of these servers a record, and none that Ironic does not know?"""
+    known = nodes.everyone().values()
+    ours = {node['uuid'] for node in known if node['instance_uuid'] in (None, *servers)}
+    return ours <= {each['uuid'] for each in books()['records']} <= {node['uuid'] for node in known}
+
+
+@check()
+def hidden_nodes():
+    """Ironic hides all nodes: nothing is removed, a delete waits; shown again, the delete goes on and the other server is untouched"""
+    made = lives.two('lab-life')
+    lives.active_as_stock(made)
+    doomed, other = made
+    node, kept = servers.node_of(doomed)['uuid'], servers.node_of(other)
+    with frequent_reports():
+        wait_for('a record for each node', lambda: recorded(made), 90, 1)
+        before = books()
+        expect(len(before['held']) == 2 and len(before['records']) > 2, f'{before}')
+        try:
+            service.script('policy', 'hide')
+            servers.delete(doomed)
+            time.sleep(REPORTS * INTERVAL)
+            unchanged(before, books())
+            expect(servers.show(doomed)['OS-EXT-STS:task_state'] == 'deleting', 'the delete does not wait')
+            expect(servers.node_of(doomed)['uuid'] == node, 'the machine does not run on')
+        finally:
+            service.script('policy', 'show')
+        servers.wait_gone(doomed)
+        scenarios.node_settled(node)
+        now = books()
+        unchanged(before, now | dict(held=before['held']))
+        expect([each['consumer_id'] for each in now['held']] == [other], f"{now['held']}")
+        expect(servers.show(other)['status'] == 'ACTIVE' and servers.node_of(other)['uuid'] == kept['uuid'], 'the other server is touched')
+    lives.gone([other])
+
+
 @check(pace=45)
 def hidden_during_deploy():
     """Ironic hides all nodes during a deploy: the server becomes ACTIVE on its node once they are shown"""
