@@ -83,7 +83,7 @@ async fn serve(files: &Files, config: Config, log: oslo::log::Handle) -> Result<
 
     // What a start that is cut off has begun is waited for as well.
     let started = tokio::select! {
-        started = start(&config, &transport, &parts, &begun) => started.map(Some),
+        started = start(&config, &transport, &parts, &readiness, &begun) => started.map(Some),
         () = stop_asked(&mut signals) => Ok(None),
         gone = gone(&mut lost) => Err(gone),
     };
@@ -155,6 +155,7 @@ async fn start(
     config: &Config,
     transport: &Transport,
     parts: &Parts,
+    readiness: &Readiness,
     begun: &watch::Sender<Option<Manager>>,
 ) -> Result<Running, String> {
     let clients = Clients::new(config).map_err(|error| error.to_string())?;
@@ -182,6 +183,8 @@ async fn start(
     );
     let adapters = ports(config, &clients, &conductor, driver, transport, &reporter, &instances, parts)?;
     let publisher = adapters.publisher.clone();
+    let asked = publisher.clone();
+    readiness.ask("reports of nodes", move || asked.trouble());
     let manager = Manager::new(options::manager(config), adapters, parts.work.stop().clone());
     begun.send_replace(Some(manager.clone()));
     manager.resume().map_err(|error| {

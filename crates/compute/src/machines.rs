@@ -1,6 +1,6 @@
 //! When the machines are published: every period, and a freed node as soon as it is clean.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{Driver, NodeId};
@@ -36,13 +36,23 @@ struct Inner {
     freed: mpsc::UnboundedSender<NodeId>,
     /// The other end, until it runs.
     nodes: Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>,
+    /// Since when reports have failed, and why the last one did.
+    failing: Mutex<Option<(Instant, String)>>,
 }
 
 impl Publisher {
     /// A publisher with this period; without one the machines are published once.
     pub fn new(driver: Driver, machines: Arc<dyn Machines>, interval: Option<Duration>) -> Self {
         let (freed, nodes) = mpsc::unbounded_channel();
-        Self(Arc::new(Inner { driver, machines, interval, freed, nodes: Mutex::new(Some(nodes)) }))
+        let (nodes, failing) = (Mutex::new(Some(nodes)), Mutex::default());
+        Self(Arc::new(Inner { driver, machines, interval, freed, nodes, failing }))
+    }
+
+    /// Why the machines cannot be published at present, for the operator; `None`: the last report succeeded, or none was made yet.
+    pub fn trouble(&self) -> Option<String> {
+        let failing = self.failing();
+        let (since, why) = failing.as_ref()?;
+        Some(format!("the reports of the nodes have failed for {} s: {why}", since.elapsed().as_secs()))
     }
 
     /// Publishes at once, then every period, until the shutdown. A report that fails is logged and made again.
@@ -133,6 +143,7 @@ impl Publisher {
         match self.0.machines.publish(&RequestContext::admin()).await {
             Ok(Published { nodes, written, failed, removed }) => {
                 let seconds = started.elapsed().as_secs_f64();
+                self.failing().take();
                 metrics::histogram!("bessemer_report_seconds").record(seconds);
                 metrics::gauge!("bessemer_last_good_report_timestamp_seconds").set(unix_now());
                 #[allow(clippy::cast_precision_loss)] // a count of machines
@@ -146,9 +157,16 @@ impl Publisher {
             }
             Err(error) => {
                 tracing::error!(%error, "nodes not reported; the next period tries again");
+                let mut failing = self.failing();
+                let since = failing.take().map_or(started, |(since, _)| since);
+                *failing = Some((since, error.to_string()));
                 false
             }
         }
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,7 @@ use compute::ports::Event;
 use compute::request::InjectedFile;
 use ironic_sim::{Action, Call, State};
 use oslo::context::RequestContext;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::restart::{build, cloud, cloud_of, first, is_active};
@@ -199,4 +200,20 @@ async fn a_build_that_waits_for_its_node_holds_no_slot_of_the_builds() {
         let order: Vec<_> = ends.map(|(instance, ..)| instance).collect();
         assert_eq!(order, [other.instance.id, waiting.instance.id], "{call:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reports_that_fail_are_named_until_one_succeeds() {
+    let (world, _) = cloud().await;
+    world.trouble("publish", Trouble::Unavailable);
+    let publisher = world.publisher();
+    let running = publisher.clone();
+    let run = async move { running.run(CancellationToken::new()).await };
+    let mut run = Box::pin(run);
+    assert_eq!(publisher.trouble(), None, "none was made yet");
+    assert!(tokio::time::timeout(Duration::from_secs(5), &mut run).await.is_err());
+    let trouble = publisher.trouble().unwrap();
+    assert!(trouble.starts_with("the reports of the nodes have failed for 5 s: "), "{trouble}");
+    assert!(tokio::time::timeout(Duration::from_secs(10), &mut run).await.is_err());
+    assert_eq!(publisher.trouble(), None);
 }

@@ -79,6 +79,14 @@ impl Process {
     }
 }
 
+impl World {
+    /// A publisher of the machines, without a period.
+    pub fn publisher(self: &Arc<Self>) -> Publisher {
+        let driver = Driver::new(ironic(&self.sim), driver_options());
+        Publisher::new(driver, Arc::new(Port(self.clone())), None)
+    }
+}
+
 fn ironic(sim: &Sim) -> openstack::ironic::Client {
     let auth = openstack::Auth::None { endpoint: None };
     let session = openstack::Session::new(openstack::SessionOptions::new(auth)).unwrap();
