@@ -14,8 +14,8 @@ pub mod origin;
 pub mod ports;
 mod registry;
 pub mod request;
-#[cfg(test)]
-mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod user_message;
 
 pub use manager::Manager;

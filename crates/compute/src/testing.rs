@@ -1,4 +1,4 @@
-//! What the unit tests of this crate are made of.
+//! A node and an instance, for the tests of this crate and of those that know it.
 
 use driver::InstanceId;
 use openstack::ironic::{Node, NodeId, PowerState, ProvisionState};
@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::instance::{Flavor, Instance};
 
+/// A free node.
 pub fn node() -> Node {
     let mut node = Node::new(NodeId(Uuid::from_u128(1)));
     node.power_state = PowerState::On;
@@ -18,10 +19,11 @@ pub fn node() -> Node {
     node
 }
 
+/// A server of a project, on its way to a node.
 pub fn instance() -> Instance {
     Instance {
-        project_id: "project".to_owned(),
-        user_id: "user".to_owned(),
+        project_id: "b38b1b5e7a4e4c8a9f3d5c8e2a7f6d10".to_owned(),
+        user_id: "5f1c0a7be33d4f8f9c1b6d2e8a4f7c35".to_owned(),
         hostname: "server".to_owned(),
         display_name: "server".to_owned(),
         availability_zone: Some("nova".to_owned()),

@@ -6,7 +6,5 @@
 
 mod failure;
 pub mod network;
-#[cfg(test)]
-mod testing;
 pub mod vendor_data;
 pub mod volumes;

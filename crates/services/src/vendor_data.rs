@@ -151,7 +151,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing;
+    use compute::testing;
 
     async fn services() -> String {
         let told = |headers: HeaderMap, Json(body): Json<Value>| async move {

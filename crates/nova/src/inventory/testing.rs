@@ -1,12 +1,8 @@
 //! What the unit tests of the inventory are made of.
 
-use compute::instance::{Flavor, Instance};
-use driver::InstanceId;
-use openstack::ironic::{Node, NodeId, PowerState, ProvisionState};
-use serde_json::json;
-use uuid::Uuid;
-
 use super::Rules;
+
+pub use compute::testing::{instance, node};
 
 pub fn rules() -> Rules {
     Rules {
@@ -19,35 +15,5 @@ pub fn rules() -> Rules {
         excluded_image_types: Vec::new(),
         skip_reserve_in_use: false,
         owner_trait: true,
-    }
-}
-
-pub fn node() -> Node {
-    let mut node = Node::new(NodeId(Uuid::from_u128(1)));
-    node.power_state = PowerState::On;
-    node.provision_state = ProvisionState::Available;
-    node.resource_class = Some("baremetal".to_owned());
-    node.traits = vec!["CUSTOM_LAB".to_owned()];
-    node.properties.insert("cpu_arch".to_owned(), json!("x86_64"));
-    node.properties.insert("capabilities".to_owned(), json!("boot_mode:uefi"));
-    node
-}
-
-pub fn instance() -> Instance {
-    Instance {
-        project_id: "project".to_owned(),
-        user_id: "user".to_owned(),
-        hostname: "server".to_owned(),
-        display_name: "server".to_owned(),
-        availability_zone: Some("nova".to_owned()),
-        image_ref: Some(Uuid::from_u128(2).to_string()),
-        flavor: Flavor {
-            name: "bm".to_owned(),
-            vcpus: 8,
-            memory_mb: 16384,
-            root_gb: 100,
-            ..Flavor::default()
-        },
-        ..Instance::new(InstanceId(Uuid::from_u128(0x1111)))
     }
 }

@@ -165,7 +165,7 @@ mod tests {
     use compute::ports;
 
     use super::*;
-    use crate::testing;
+    use compute::testing;
 
     fn network(id: u128) -> Network {
         Network { id: Uuid::from_u128(id).to_string(), subnets: vec!["s".into()], ..Network::default() }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::testing;
+use compute::testing;
 
 pub const NET: &str = "5058945c-91c2-42a7-aa3c-a8f779852e7d";
 pub const SUBNET: &str = "7090745b-0fef-4c69-a304-f623269ffda3";

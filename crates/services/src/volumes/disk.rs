@@ -95,7 +95,7 @@ pub fn number(targets: &mut [NewVolumeTarget]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
+    use compute::testing;
 
     #[test]
     fn a_volume_outside_the_boot_order_gets_a_free_place() {

@@ -12,7 +12,7 @@ use openstack::{Adapter, AdapterOptions, Auth, RetryOptions, Service, Session, S
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing;
+use compute::testing;
 
 pub const VOLUME: Uuid = Uuid::from_u128(0xa);
 
