@@ -26,7 +26,7 @@ use crate::instances::save::object;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a notification tells of, beyond the instance's own columns.
-const TOLD: [&str; 7] =
+const ATTRIBUTES: [&str; 7] =
     ["flavor", "info_cache", "keypairs", "metadata", "system_metadata", "tags", "trusted_certs"];
 
 /// What is announced.
@@ -87,14 +87,14 @@ impl Announcer {
     }
 
     /// Tells every scheduler.
-    async fn tell(&self, context: &RequestContext, method: &str, args: Map<String, Value>) {
+    async fn cast(&self, context: &RequestContext, method: &str, args: Map<String, Value>) {
         let target = Target { fanout: true, ..Target::topic("scheduler", "4.2") };
         if let Err(error) = self.conductor.rpc().cast(context, &target, method, args, PATIENCE).await {
             warn!(method, %error, "the scheduler could not be told; the next sync will");
         }
     }
 
-    async fn tell_of(&self, context: &RequestContext, id: InstanceId) {
+    async fn update_instance(&self, context: &RequestContext, id: InstanceId) {
         let whole = match self.read(context, id, &WHOLE).await {
             Ok(Some(whole)) => whole,
             Ok(None) => return,
@@ -106,7 +106,7 @@ impl Announcer {
         let mut list = object("InstanceList");
         list.insert("objects", vec![whole.into_value()]);
         let args = json!({ "host_name": self.options.host, "instance_info": list.into_value() });
-        self.tell(context, "update_instance_info", arguments(args)).await;
+        self.cast(context, "update_instance_info", arguments(args)).await;
     }
 }
 
@@ -114,7 +114,7 @@ impl Announcer {
 impl ports::Announcer for Announcer {
     async fn notify(&self, context: &RequestContext, instance: &Instance, event: Event, phase: Phase<'_>) {
         let Some(notifier) = &self.notifier else { return };
-        let whole = match self.read(context, instance.id, &TOLD).await {
+        let whole = match self.read(context, instance.id, &ATTRIBUTES).await {
             Ok(Some(whole)) => whole,
             Ok(None) => return,
             Err(error) => {
@@ -135,21 +135,21 @@ impl ports::Announcer for Announcer {
 
     async fn instance_changed(&self, context: &RequestContext, instance: &Instance) {
         if self.options.track_instance_changes {
-            self.tell_of(context, instance.id).await;
+            self.update_instance(context, instance.id).await;
         }
     }
 
     async fn instance_gone(&self, context: &RequestContext, instance: InstanceId) {
         if self.options.track_instance_changes {
             let args = json!({ "host_name": self.options.host, "instance_uuid": instance.0 });
-            self.tell(context, "delete_instance_info", arguments(args)).await;
+            self.cast(context, "delete_instance_info", arguments(args)).await;
         }
     }
 
     async fn sync(&self, context: &RequestContext, instances: &[InstanceId]) {
         if self.options.track_instance_changes {
             let args = json!({ "host_name": self.options.host, "instance_uuids": instances });
-            self.tell(&context.elevated(), "sync_instance_info", arguments(args)).await;
+            self.cast(&context.elevated(), "sync_instance_info", arguments(args)).await;
         }
     }
 }

@@ -149,7 +149,7 @@ impl Service {
             };
             if reported.is_ok() && looked.elapsed() >= VERSION_LOOK {
                 looked = Instant::now();
-                shutdown.run_until_cancelled(self.look_at_version()).await;
+                shutdown.run_until_cancelled(self.read_version()).await;
             }
             match reported {
                 Ok(()) if failing => {
@@ -191,7 +191,7 @@ impl Service {
 
     /// Has the next report tell a greater version when the control plane knows one by now. It looks APIs up by the number in the
     /// record, and would take us for old otherwise.
-    async fn look_at_version(&mut self) {
+    async fn read_version(&mut self) {
         let conductors = tokio::time::timeout(LEAST_PATIENCE, conductors(&self.conductor, &self.context));
         match conductors.await {
             Ok(Ok(conductors)) => {

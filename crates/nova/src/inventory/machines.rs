@@ -22,7 +22,7 @@ impl From<Error> for ports::Error {
 #[async_trait]
 impl Machines for Reporter {
     async fn publish(&self, context: &RequestContext) -> ports::Result<Published> {
-        Ok(self.look(context).await?)
+        Ok(self.report(context).await?)
     }
 
     async fn publish_one(
@@ -31,7 +31,7 @@ impl Machines for Reporter {
         node: NodeId,
         occupant: Option<&Instance>,
     ) -> ports::Result<()> {
-        Ok(self.look_at(context, node, occupant).await?)
+        Ok(self.report_node(context, node, occupant).await?)
     }
 
     fn is_withheld(&self, node: NodeId) -> bool {

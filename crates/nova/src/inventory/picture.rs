@@ -22,7 +22,7 @@ pub struct KnownRecord {
 /// One machine that is ours.
 #[derive(Debug, Default)]
 struct Machine {
-    /// Its provision state as last seen, and when the look began that saw it.
+    /// Its provision state as last seen, and when the report began that saw it.
     seen: Option<(ProvisionState, Instant)>,
     record: Option<KnownRecord>,
     provider: Option<KnownProvider>,
@@ -55,7 +55,7 @@ impl Picture {
         Self { machines, compared: false }
     }
 
-    /// Takes what a look that began then saw of a node; `false`: a later one saw it already.
+    /// Takes what a report that began then saw of a node; `false`: a later one saw it already.
     pub fn saw(&mut self, node: &Node, began: Instant) -> bool {
         let machine = self.machines.entry(node.uuid).or_default();
         if machine.seen.as_ref().is_some_and(|(_, later)| *later > began) {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_whose_generation_is_the_recorded_one_needs_no_look() {
+    fn a_provider_whose_generation_is_the_recorded_one_needs_no_request() {
         let id = node().uuid;
         let mut picture = Picture::new(HashMap::from([(id, known(4))]));
         assert_eq!(picture.compare(&HashMap::from([(id, ProviderHead { generation: 4 })])), 0);

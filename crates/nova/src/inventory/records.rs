@@ -63,7 +63,7 @@ impl Records {
         Self { conductor, options, peers, service }
     }
 
-    /// Takes a changed `peer_list`; it holds from the next look on.
+    /// Takes a changed `peer_list`; it holds from the next report on.
     pub fn set_peers(&self, peers: Option<Vec<String>>) {
         *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
     }

@@ -19,7 +19,7 @@ impl Watched {
     /// A report in which the allocations are due to be compared.
     async fn compare(&self) {
         tokio::time::advance(std::time::Duration::from_mins(5)).await;
-        self.look().await;
+        self.report().await;
     }
 
     fn is_held(&self, id: InstanceId) -> bool {
@@ -41,9 +41,9 @@ async fn the_allocation_of_a_deleted_server_goes_in_the_second_report_that_finds
         (1, 1),
         "only the suspect is asked about"
     );
-    watched.look().await;
+    watched.report().await;
     assert!(!watched.is_held(id), "node {node} is lost");
-    watched.look().await;
+    watched.report().await;
     assert_eq!(watched.calls_of("with_room"), 0, "nothing is left to confirm");
 }
 
@@ -71,9 +71,9 @@ async fn an_allocation_that_changed_between_two_reports_is_confirmed_anew() {
     let (watched, _, id) = held(true).await;
     watched.compare().await;
     watched.world.tables().claim_generations.insert(id, 7);
-    watched.look().await;
+    watched.report().await;
     assert!(watched.is_held(id));
-    watched.look().await;
+    watched.report().await;
     assert!(!watched.is_held(id));
 }
 
@@ -85,7 +85,7 @@ async fn a_node_that_is_taken_between_two_reports_keeps_its_allocation() {
     watched.world.on_call("claim", move || {
         sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
     });
-    watched.look().await;
+    watched.report().await;
     assert_eq!(watched.calls_of("claim"), 1);
     assert!(watched.is_held(id));
 }
@@ -93,7 +93,7 @@ async fn a_node_that_is_taken_between_two_reports_keeps_its_allocation() {
 #[tokio::test(start_paused = true)]
 async fn allocations_are_not_compared_in_each_report() {
     let watched = Watched::new(3).await;
-    watched.look().await;
+    watched.report().await;
     assert_eq!(watched.calls_of("with_room"), 0);
     watched.compare().await;
     assert_eq!(watched.calls_of("with_room"), 1);
@@ -107,7 +107,7 @@ async fn what_cannot_be_compared_stops_no_report_and_is_tried_again() {
     }
     watched.compare().await;
     for _ in 0..8 {
-        watched.look().await;
+        watched.report().await;
     }
     assert!(!watched.is_held(id));
 }

@@ -48,14 +48,14 @@ async fn nothing_is_removed_while_ironic_hides_the_nodes() {
             let id = place(&watched, number, *node);
             watched.world.sim.update(node.0, |node| node.instance_uuid = Some(id.0));
         }
-        watched.look().await;
+        watched.report().await;
         let before = Books::of(&watched.world);
         for node in &watched.nodes[..hidden] {
             watched.world.sim.update(node.0, |node| node.hidden = true);
         }
-        assert_eq!(watched.looks(10).await, [(0, 0, 0); 10], "{hidden} hidden");
+        assert_eq!(watched.reports(10).await, [(0, 0, 0); 10], "{hidden} hidden");
         watched.world.sim.hide(false);
-        assert_eq!(watched.look().await, (0, 0, 0));
+        assert_eq!(watched.report().await, (0, 0, 0));
         assert_eq!(Books::of(&watched.world), before, "{hidden} hidden");
     }
 }
@@ -67,9 +67,9 @@ async fn a_node_with_a_server_keeps_its_record_and_its_provider() {
     let id = place(&watched, 1, node);
     watched.world.tables().allocations.clear();
     watched.world.sim.remove(node.0);
-    assert_eq!(watched.looks(10).await, [(0, 0, 0); 10]);
+    assert_eq!(watched.reports(10).await, [(0, 0, 0); 10]);
     watched.world.tables().instances.get_mut(&id).unwrap().deleted = true;
-    assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
+    assert_eq!(watched.reports(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().providers.contains_key(&node));
 }
 
@@ -81,11 +81,11 @@ async fn a_record_stays_with_its_provider_while_an_allocation_is_on_it() {
     // Another service's, or one that was left behind.
     watched.world.tables().instances.remove(&id);
     watched.world.sim.remove(node.0);
-    assert_eq!(watched.looks(5).await, [(0, 0, 0); 5]);
+    assert_eq!(watched.reports(5).await, [(0, 0, 0); 5]);
     assert!(watched.world.tables().records.contains_key(&node));
     assert_eq!(watched.world.tables().allocations[&id], node);
     watched.world.tables().allocations.clear();
-    assert_eq!(watched.look().await, (0, 0, 1));
+    assert_eq!(watched.report().await, (0, 0, 1));
     assert!(!watched.world.tables().records.contains_key(&node));
 }
 
@@ -95,17 +95,17 @@ async fn an_absence_counts_only_in_reports_in_a_row() {
     let hide = |hidden| watched.world.sim.update(watched.nodes[0].0, |node| node.hidden = hidden);
     for _ in 0..3 {
         hide(true);
-        assert_eq!(watched.looks(2).await, [(0, 0, 0); 2]);
+        assert_eq!(watched.reports(2).await, [(0, 0, 0); 2]);
         hide(false);
-        assert_eq!(watched.look().await, (0, 0, 0));
+        assert_eq!(watched.report().await, (0, 0, 0));
     }
     hide(true);
-    watched.looks(2).await;
+    watched.reports(2).await;
     watched.world.sim.hide(true);
-    assert_eq!(watched.look().await, (0, 0, 0), "the list lacks too many to be believed");
+    assert_eq!(watched.report().await, (0, 0, 0), "the list lacks too many to be believed");
     watched.world.sim.hide(false);
     hide(true);
-    assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
+    assert_eq!(watched.reports(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
 }
 
 #[tokio::test]
@@ -115,14 +115,14 @@ async fn an_operator_confirms_that_so_many_were_removed() {
         for node in &watched.nodes[..gone] {
             watched.world.sim.remove(node.0);
         }
-        assert_eq!(watched.looks(5).await, [(0, 0, 0); 5]);
+        assert_eq!(watched.reports(5).await, [(0, 0, 0); 5]);
         let confirm = |most| {
             watched.reporter.set_scope(Scope { max_node_removals: Some(most), ..Scope::default() });
         };
         confirm(gone - 1);
-        assert_eq!(watched.looks(5).await, [(0, 0, 0); 5]);
+        assert_eq!(watched.reports(5).await, [(0, 0, 0); 5]);
         confirm(gone);
-        assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, gone)]);
+        assert_eq!(watched.reports(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, gone)]);
         assert_eq!(watched.world.tables().records.len(), machines - gone);
     }
 }

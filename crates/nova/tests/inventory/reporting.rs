@@ -28,12 +28,12 @@ impl Watched {
         let world = World::new(sim);
         let reporter = world.reporter(state.path());
         let watched = Self { world, nodes, reporter, _state: state };
-        assert_eq!(watched.look().await, (machines, 0, 0));
+        assert_eq!(watched.report().await, (machines, 0, 0));
         watched
     }
 
     /// Looks; answers how many nodes were written, failed and removed.
-    pub async fn look(&self) -> (usize, usize, usize) {
+    pub async fn report(&self) -> (usize, usize, usize) {
         self.world.tables().calls.clear();
         self.world.sim.clear_requests();
         let published = self.reporter.publish(&RequestContext::admin()).await.unwrap();
@@ -41,16 +41,16 @@ impl Watched {
         (written, failed, removed)
     }
 
-    /// So many looks, one after the other.
-    pub async fn looks(&self, count: usize) -> Vec<(usize, usize, usize)> {
+    /// So many reports, one after the other.
+    pub async fn reports(&self, count: usize) -> Vec<(usize, usize, usize)> {
         let mut outcomes = Vec::new();
         for _ in 0..count {
-            outcomes.push(self.look().await);
+            outcomes.push(self.report().await);
         }
         outcomes
     }
 
-    /// The calls of the last look, to the control plane and to Ironic.
+    /// The calls of the last report, to the control plane and to Ironic.
     fn calls(&self) -> (BTreeMap<&'static str, usize>, BTreeMap<String, usize>) {
         (self.world.tables().calls.clone(), self.world.sim.shapes())
     }
@@ -65,9 +65,9 @@ impl Watched {
 }
 
 #[tokio::test]
-async fn a_steady_look_makes_three_lists_whatever_the_number_of_nodes() {
+async fn a_steady_report_makes_three_lists_whatever_the_number_of_nodes() {
     let watched = Watched::new(50).await;
-    assert_eq!(watched.look().await, (0, 0, 0));
+    assert_eq!(watched.report().await, (0, 0, 0));
     let (control_plane, ironic) = watched.calls();
     assert_eq!(control_plane, BTreeMap::from([("on_this_host", 1), ("ring_members", 1)]));
     assert_eq!(ironic, BTreeMap::from([("GET /v1/nodes".to_owned(), 1)]));
@@ -78,7 +78,7 @@ async fn only_the_node_that_changed_is_written() {
     let watched = Watched::new(5).await;
     let node = watched.nodes[2];
     watched.world.sim.update(node.0, |node| node.maintenance = true);
-    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.report().await, (1, 0, 0));
     assert_eq!(watched.reserved(node), 1);
     let (control_plane, _) = watched.calls();
     assert_eq!((control_plane.get("report"), control_plane.get("save_record")), (Some(&1), None));
@@ -91,8 +91,8 @@ async fn a_node_that_cannot_be_written_holds_up_no_other_and_is_tried_again() {
         watched.world.sim.update(node.0, |node| node.maintenance = true);
     }
     watched.world.trouble("report", Trouble::Broken);
-    assert_eq!(watched.look().await, (2, 1, 0));
-    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.report().await, (2, 1, 0));
+    assert_eq!(watched.report().await, (1, 0, 0));
     assert!(watched.nodes.iter().all(|node| watched.reserved(*node) == 1));
 }
 
@@ -101,21 +101,21 @@ async fn a_node_that_went_away_leaves_nothing_and_one_that_returns_is_reported_a
     let watched = Watched::new(3).await;
     let (sim, node) = (&watched.world.sim, watched.nodes[0]);
     sim.remove(node.0);
-    assert_eq!(watched.looks(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
+    assert_eq!(watched.reports(3).await, [(0, 0, 0), (0, 0, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
     assert!(!watched.world.tables().providers.contains_key(&node));
     let returned = NodeId(sim.enroll(1)[0]);
-    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.report().await, (1, 0, 0));
     assert_eq!(watched.reserved(returned), 0);
 }
 
 #[tokio::test]
-async fn a_removal_that_failed_halfway_is_ended_in_the_next_look() {
+async fn a_removal_that_failed_halfway_is_ended_in_the_next_report() {
     let watched = Watched::new(2).await;
     let node = watched.nodes[0];
     watched.world.sim.remove(node.0);
     watched.world.trouble("destroy_record", Trouble::Unavailable);
-    assert_eq!(watched.looks(4).await, [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)]);
+    assert_eq!(watched.reports(4).await, [(0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 1)]);
     assert!(!watched.world.tables().records.contains_key(&node));
 }
 
@@ -123,7 +123,7 @@ async fn a_removal_that_failed_halfway_is_ended_in_the_next_look() {
 async fn records_that_a_peer_took_are_taken_back_when_it_is_gone() {
     let watched = Watched::new(20).await;
     watched.world.tables().peers.push("peer".to_owned());
-    watched.look().await;
+    watched.report().await;
     let theirs: Vec<NodeId> = {
         let mut tables = watched.world.tables();
         tables.records.values_mut().step_by(2).for_each(|record| record.host = Some("peer".to_owned()));
@@ -136,7 +136,7 @@ async fn records_that_a_peer_took_are_taken_back_when_it_is_gone() {
     };
     assert_eq!(theirs.len(), 10);
     watched.world.tables().peers.clear();
-    let (_, failed, _) = watched.look().await;
+    let (_, failed, _) = watched.report().await;
     assert_eq!(failed, 0);
     assert!(theirs.iter().all(|node| watched.host(*node).as_deref() == Some(HOST)));
 }
@@ -147,12 +147,12 @@ async fn a_node_that_somebody_else_has_cannot_be_booked_until_it_is_free_again()
     let node = watched.nodes[0];
     let before = watched.world.tables().records[&node].clone();
     watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
-    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.report().await, (1, 0, 0));
     assert_eq!(watched.reserved(node), 1);
     assert_eq!(watched.world.tables().records[&node], before, "whoever has it writes it");
-    assert_eq!(watched.looks(5).await, [(0, 0, 0); 5]);
+    assert_eq!(watched.reports(5).await, [(0, 0, 0); 5]);
     watched.world.sim.update(node.0, |node| node.instance_uuid = None);
-    assert_eq!(watched.look().await, (1, 0, 0));
+    assert_eq!(watched.report().await, (1, 0, 0));
     assert_eq!(watched.reserved(node), 0);
 }
 
@@ -164,7 +164,7 @@ async fn a_node_with_a_server_of_another_service_that_has_its_record_is_left_alo
     watched.world.tables().records.get_mut(&node).unwrap().host = Some("peer".to_owned());
     watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
     let provider = watched.world.tables().providers[&node].clone();
-    watched.looks(3).await;
+    watched.reports(3).await;
     assert_eq!(watched.world.tables().providers[&node], provider);
     assert_eq!(watched.host(node).as_deref(), Some("peer"));
 }

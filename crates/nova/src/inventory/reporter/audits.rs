@@ -12,7 +12,7 @@ use compute::ports;
 /// nothing tells us (stock reads its records in each period).
 const RECORDS: Duration = Duration::from_mins(5);
 
-/// What is remembered from look to look.
+/// What is remembered from report to report.
 #[derive(Debug, Default)]
 pub(super) struct Audits {
     /// When the records were last listed.
@@ -21,15 +21,15 @@ pub(super) struct Audits {
     pub providers: Option<Instant>,
     /// What is remembered of allocations that keep free nodes from everybody.
     pub(super) claims: Claims,
-    /// Who shared the nodes with us in the last look.
+    /// Who shared the nodes with us in the last report.
     members: BTreeSet<String>,
-    /// The members changed in the last look: they may have taken records since.
+    /// The members changed in the last report: they may have taken records since.
     unsettled: bool,
 }
 
 impl Audits {
-    /// Whether to list the records: at the first look, in the operator's interval and at least every five minutes, and in
-    /// the two looks after services came or went.
+    /// Whether to list the records: at the first report, in the operator's interval and at least every five minutes, and in
+    /// the two reports after services came or went.
     pub fn records_are_due(&mut self, interval: Option<Duration>, members: BTreeSet<String>) -> bool {
         let changed = self.records.is_some() && self.members != members;
         self.members = members;
@@ -38,28 +38,28 @@ impl Audits {
         changed || was_unsettled || self.records.is_none_or(|last| last.elapsed() >= interval)
     }
 
-    /// Whether to list the providers: at the first look, and in the operator's interval if there is one.
+    /// Whether to list the providers: at the first report, and in the operator's interval if there is one.
     pub fn providers_are_due(&self, interval: Option<Duration>) -> bool {
         self.providers.is_none_or(|last| interval.is_some_and(|interval| last.elapsed() >= interval))
     }
 
-    /// The records could not be listed: an error at the first look; later they are listed in the next one.
+    /// The records could not be listed: an error at the first report; later they are listed in the next one.
     pub fn records_failed(&mut self, error: ports::Error) -> ports::Result<()> {
         self.unsettled = true;
-        bear(self.records, "records", error)
+        tolerate(self.records, "records", error)
     }
 
-    /// The providers could not be listed: an error at the first look; later they are listed in the next one.
+    /// The providers could not be listed: an error at the first report; later they are listed in the next one.
     pub fn providers_failed(&self, error: ports::Error) -> ports::Result<()> {
-        bear(self.providers, "providers", error)
+        tolerate(self.providers, "providers", error)
     }
 }
 
-fn bear(last: Option<Instant>, what: &str, error: ports::Error) -> ports::Result<()> {
+fn tolerate(last: Option<Instant>, what: &str, error: ports::Error) -> ports::Result<()> {
     if last.is_none() {
         return Err(error);
     }
-    tracing::warn!(%error, what, "the control plane's list failed; the look goes on with what is known");
+    tracing::warn!(%error, what, "the control plane's list failed; the report goes on with what is known");
     Ok(())
 }
 
@@ -97,12 +97,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_fails_stops_only_the_first_look() {
+    async fn a_list_that_fails_stops_only_the_first_report() {
         let lost = || ports::Error::Unavailable("away".to_owned());
         assert!(Audits::default().records_failed(lost()).is_err());
         let mut audits = fresh();
         assert!(audits.providers_failed(lost()).is_ok());
         assert!(audits.records_failed(lost()).is_ok());
-        assert!(audits.records_are_due(None, members(&["own"])), "it is made in the next look");
+        assert!(audits.records_are_due(None, members(&["own"])), "it is made in the next report");
     }
 }

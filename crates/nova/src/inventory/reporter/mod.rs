@@ -1,13 +1,13 @@
 //! Keeps the control plane's picture of the machines true.
 //!
-//! `look` reads and compares, `write` sends the differences, `removal` removes what is proven gone, `audits` says when what is
+//! `report` reads and compares, `write` sends the differences, `removal` removes what is proven gone, `audits` says when what is
 //! known is held against the control plane's own lists, `claims` finds free nodes that allocations of deleted servers keep from
 //! everybody.
 
 mod audits;
 mod claims;
-mod look;
 mod removal;
+mod report;
 mod write;
 
 use std::collections::HashSet;
@@ -83,15 +83,15 @@ struct Inner {
     scope: Mutex<Scope>,
     absent: Absent,
     alarms: Alarms,
-    /// One look at a time.
-    looking: tokio::sync::Mutex<Audits>,
+    /// One report at a time.
+    reporting: tokio::sync::Mutex<Audits>,
     /// What is known changed and should be recorded.
     changed: Notify,
     /// Provision states that the metric last had.
     shown: Mutex<HashSet<String>>,
 }
 
-/// Why a look brought nothing; it is made again in the next period.
+/// Why a report brought nothing; it is made again in the next period.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("Ironic could not be asked: {0}")]
@@ -143,13 +143,13 @@ impl Reporter {
             disabled: false.into(),
             absent: Absent::default(),
             alarms: Alarms::default(),
-            looking: tokio::sync::Mutex::default(),
+            reporting: tokio::sync::Mutex::default(),
             changed: Notify::new(),
             shown: Mutex::default(),
         }))
     }
 
-    /// Takes changed options; they hold from the next look on.
+    /// Takes changed options; they hold from the next report on.
     pub fn set_scope(&self, scope: Scope) {
         *self.0.scope.lock().unwrap_or_else(PoisonError::into_inner) = scope;
     }

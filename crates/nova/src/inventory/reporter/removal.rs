@@ -59,7 +59,7 @@ enum Removal {
 
 impl Reporter {
     /// Tells the driver which nodes are ours, shown or not: what it takes for gone is measured by them.
-    pub(super) fn tell_what_is_ours(&self) {
+    pub(super) fn know_our_nodes(&self) {
         let own = self.picture().own();
         self.0.driver.sight().know(own, self.scope().max_node_removals);
     }

@@ -38,7 +38,7 @@ impl Reporter {
     }
 
     /// Writes what differs of one node, read at `began`, unless it was read later already; answers whether anything did.
-    /// The caller is the only writer of the node. What fails is logged and tried in the next look.
+    /// The caller is the only writer of the node. What fails is logged and tried in the next report.
     pub(super) async fn write(
         &self,
         context: &RequestContext,

@@ -1,4 +1,4 @@
-//! The look: what Ironic and the control plane say, held against what is known.
+//! The report: what Ironic and the control plane say, held against what is known.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -21,10 +21,10 @@ use compute::instance::{Home, Instance};
 use compute::ports::{self, Published};
 
 impl Reporter {
-    /// One look: lists the nodes and the instances, and writes what differs from what is known.
-    pub(in crate::inventory) async fn look(&self, context: &RequestContext) -> Result<Published, Error> {
+    /// One report: lists the nodes and the instances, and writes what differs from what is known.
+    pub(in crate::inventory) async fn report(&self, context: &RequestContext) -> Result<Published, Error> {
         let inner = &self.0;
-        let mut audits = inner.looking.lock().await;
+        let mut audits = inner.reporting.lock().await;
         let began = Instant::now();
         let scope = self.scope();
         let query = NodeQuery {
@@ -46,7 +46,7 @@ impl Reporter {
         // Who has the others' records writes their providers, too.
         let own = self.picture().own();
         held.retain(|node| own.contains(&node.uuid));
-        self.tell_what_is_ours();
+        self.know_our_nodes();
         let mut outcome = Published { nodes: ours.len(), ..Published::default() };
         let usage = usage_by_node(&instances);
         let free = claims::free(&nodes);
@@ -67,7 +67,7 @@ impl Reporter {
         self.remove_gone(context, &listed, &tracked, &instances, &mut outcome).await;
         self.audit_claims(context, free, &mut audits.claims).await;
         self.picture().keep_only(|node| ours.contains(&node));
-        self.tell_what_is_ours();
+        self.know_our_nodes();
         self.show_states();
         if outcome.written + outcome.removed > 0 {
             inner.changed.notify_one();
@@ -77,7 +77,7 @@ impl Reporter {
 
     /// Reports one node of ours as Ironic has it now, with the instance that is on it: after our own deploy and tear-down.
     /// A node that is not ours is left to whoever has it; of one that is another instance's by now only the provider is written.
-    pub(in crate::inventory) async fn look_at(
+    pub(in crate::inventory) async fn report_node(
         &self,
         context: &RequestContext,
         node: NodeId,
@@ -89,7 +89,7 @@ impl Reporter {
         }
         let began = Instant::now();
         let found = match self.0.driver.node(&Caller::default(), node).await {
-            // The next looks remove what is left of it.
+            // The next reports remove what is left of it.
             Err(error) if error.is_not_found() => {
                 let is_gone = self.0.driver.is_gone(&Caller::default(), node).await?;
                 return if is_gone { Ok(()) } else { Err(Error::Hidden(node)) };
@@ -154,12 +154,12 @@ impl Reporter {
         })
     }
 
-    /// Counts a build that ended on a node; the number reaches the control plane with the next look.
+    /// Counts a build that ended on a node; the number reaches the control plane with the next report.
     pub(in crate::inventory) fn count_build(&self, node: NodeId, succeeded: bool) {
         self.picture().build_ended(node, succeeded);
     }
 
-    /// Takes what an operator said of this service at once; the providers follow with the look that comes with it.
+    /// Takes what an operator said of this service at once; the providers follow with the report that comes with it.
     pub(in crate::inventory) fn set_disabled(&self, disabled: bool) {
         self.0.disabled.store(disabled, Ordering::Relaxed);
     }
