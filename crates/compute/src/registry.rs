@@ -14,7 +14,9 @@ use crate::request::{Kind, OperationKey, Request};
 /// An operation as an operator sees it. It holds no secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationStatus {
+    /// What it does.
     pub kind: Kind,
+    /// To which instance.
     pub instance: InstanceId,
     /// Where the operation is about one.
     pub node: Option<NodeId>,

@@ -6,6 +6,8 @@
 //!
 //! [`Driver`] is the way in.
 
+#![deny(missing_docs)]
+
 mod driver;
 mod error;
 mod gate;

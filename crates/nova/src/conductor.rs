@@ -187,7 +187,9 @@ impl Rpc for Client {
 /// What an instance method did: the fields that the conductor changed, and what the method returned.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Acted {
+    /// The fields that changed, as primitives.
     pub updates: Map<String, Value>,
+    /// What the method returned.
     pub result: Value,
 }
 

@@ -1,6 +1,8 @@
 //! The control plane port over a stock Nova: the RPC server, the conductor's client, Nova's objects, and Placement as a
 //! nova-compute uses it.
 
+#![deny(missing_docs)]
+
 pub mod announcer;
 pub mod conductor;
 pub mod instances;

@@ -58,7 +58,10 @@ pub enum Error {
         "the oldest nova-compute of this cloud has service version {found}, older than {OLDEST}: upgrade it first, or \
          set [workarounds] disable_compute_service_check_for_ffu = true"
     )]
-    ComputeTooOld { found: i64 },
+    ComputeTooOld {
+        /// Its version (`nova/objects/service.py`).
+        found: i64,
+    },
     /// The record that we made cannot be read.
     #[error("nova-conductor has no record of this service after it was made")]
     NoRecord,

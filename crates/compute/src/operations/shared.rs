@@ -29,20 +29,30 @@ pub struct Options {
     pub sync_interval: Option<Duration>,
     /// `shutdown_timeout`: how long an operating system may take to shut down, unless the image says otherwise.
     pub shutdown_timeout: Duration,
+    /// About builds.
     pub create: create::Options,
 }
 
 /// Everything that the manager speaks to.
 #[derive(Clone)]
 pub struct Ports {
+    /// Ironic.
     pub driver: Driver,
+    /// The machines as the control plane offers them.
     pub machines: Arc<dyn Machines>,
+    /// When they are published.
     pub publisher: Publisher,
+    /// The instances' records, faults and events.
     pub instances: Arc<dyn Instances>,
+    /// Ports and addresses.
     pub networks: Arc<dyn Networks>,
+    /// Volumes and their attachments.
     pub volumes: Arc<dyn Volumes>,
+    /// Those who only listen.
     pub announcer: Arc<dyn Announcer>,
+    /// What the operator adds to metadata.
     pub vendor_data: Arc<dyn VendorDataSource>,
+    /// Reads journalled requests.
     pub requests: Arc<dyn Requests>,
 }
 

@@ -37,7 +37,12 @@ pub enum Error {
     UnexpectedTask(String),
     /// The request itself cannot be met, here or anywhere (quota, ambiguous network, port in use …).
     #[error("{message}")]
-    Refused { why: Refusal, message: String },
+    Refused {
+        /// For callers that answer differently.
+        why: Refusal,
+        /// For the user.
+        message: String,
+    },
     /// The record belongs to another service now: forget it.
     #[error("{0}")]
     Taken(String),

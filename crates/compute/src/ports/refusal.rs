@@ -20,6 +20,7 @@ pub enum Refusal {
     NoAutomaticNetwork,
     /// The network leads outside and is for administrators.
     ExternalNetwork,
+    /// There is no such port, or the user cannot see it.
     PortNotFound,
     /// The port is another server's.
     PortInUse,
@@ -43,6 +44,7 @@ pub enum Refusal {
     AddressesExhausted,
     /// The address does not exist where the server is.
     AddressNotOnHost,
+    /// There is no such security group, or the user cannot see it.
     SecurityGroupNotFound,
     /// Several security groups have the name.
     SecurityGroupAmbiguous,

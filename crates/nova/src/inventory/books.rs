@@ -11,7 +11,7 @@ use oslo::context::RequestContext;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Stock, Wanted};
+use super::{Inventory, Wanted};
 use crate::instances::Instances;
 
 /// The fields of a compute node record, by their names in the control plane (`nova/objects/compute_node.py`).
@@ -22,10 +22,13 @@ pub type RecordFields = BTreeMap<String, Value>;
 pub struct Record {
     /// The control plane's number of the record.
     pub id: i64,
+    /// The node that it describes.
     pub node: NodeId,
+    /// The compute service that has the node.
     pub host: Option<String>,
     /// The record was deleted (a node that went away); it is brought back rather than made anew.
     pub deleted: bool,
+    /// The rest of it.
     pub fields: RecordFields,
 }
 
@@ -67,14 +70,18 @@ pub trait ComputeNodes: Send + Sync {
 /// A provider in Placement's list: its generation changes whenever anything about it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProviderHead {
+    /// As of the last change.
     pub generation: i64,
 }
 
 /// What Placement holds of a provider, as far as we know: what we last wrote or read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnownProvider {
+    /// The generation that this is of.
     pub generation: i64,
-    pub inventory: BTreeMap<String, Stock>,
+    /// By resource class.
+    pub inventory: BTreeMap<String, Inventory>,
+    /// All of its traits, whoever set them.
     pub traits: BTreeSet<String>,
 }
 
@@ -83,6 +90,7 @@ pub struct KnownProvider {
 pub struct Claim {
     /// Changes whenever the claim does.
     pub generation: i64,
+    /// The nodes that it holds.
     pub nodes: BTreeSet<NodeId>,
 }
 

@@ -55,7 +55,7 @@ impl KnownFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Stock;
+    use crate::inventory::Inventory;
     use crate::inventory::testing::node;
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
         assert!(file.load().is_empty());
         let known = KnownProvider {
             generation: 3,
-            inventory: [("CUSTOM_A".to_owned(), Stock::machine(true))].into(),
+            inventory: [("CUSTOM_A".to_owned(), Inventory::machine(true))].into(),
             traits: ["CUSTOM_T".to_owned()].into(),
         };
         let providers = HashMap::from([(node().uuid, known)]);

@@ -33,16 +33,22 @@ pub use wanted::{Holder, Rules, resource_class, wanted};
 
 /// How much of a resource class a provider has, as Placement keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Stock {
+pub struct Inventory {
+    /// How much there is.
     pub total: u64,
+    /// How much of it cannot be booked.
     pub reserved: u64,
+    /// The least that one allocation may take.
     pub min_unit: u64,
+    /// The most that one allocation may take.
     pub max_unit: u64,
+    /// What an allocation must be a multiple of.
     pub step_size: u64,
+    /// How many times the total may be booked.
     pub allocation_ratio: f64,
 }
 
-impl Stock {
+impl Inventory {
     /// One machine; `reserved` when nobody may book it.
     pub fn machine(reserved: bool) -> Self {
         Self {
@@ -59,7 +65,10 @@ impl Stock {
 /// What Placement should have of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Wanted {
+    /// The node, whose id is the provider's.
     pub node: NodeId,
-    pub inventory: BTreeMap<String, Stock>,
+    /// By resource class.
+    pub inventory: BTreeMap<String, Inventory>,
+    /// What the machine is or can do, by the names of os-traits and of the operator.
     pub traits: BTreeSet<String>,
 }

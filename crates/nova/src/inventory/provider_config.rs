@@ -14,17 +14,39 @@ use std::sync::{Mutex, PoisonError};
 use driver::NodeId;
 
 use self::document::{Document, Entry, Problem, Provider};
-use super::{Stock, Wanted};
+use super::{Inventory, Wanted};
 
 /// Why the files cannot be used; stops the start, because providers would lose what the files give them.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderConfigError {
+    /// A file or the folder cannot be read.
     #[error("[compute] provider_config_location: {} cannot be read: {source}; let the service's user read it, or move it away", .path.display())]
-    Unreadable { path: PathBuf, source: io::Error },
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds what the schema does not allow.
     #[error("{}: {field}: {reason}", .path.display())]
-    Invalid { path: PathBuf, field: String, reason: String },
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        field: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// Two files are about the same provider.
     #[error("provider {provider} is configured twice, in {} and in {}; keep one of the two", .first.display(), .second.display())]
-    Twice { provider: String, first: PathBuf, second: PathBuf },
+    Twice {
+        /// The provider's uuid or name.
+        provider: String,
+        /// The file that comes first.
+        first: PathBuf,
+        /// The other one.
+        second: PathBuf,
+    },
 }
 
 /// What the files add, by provider.
@@ -35,7 +57,7 @@ pub struct ProviderConfig(BTreeMap<Provider, Additions>);
 #[derive(Debug, Clone, PartialEq)]
 struct Additions {
     file: PathBuf,
-    inventory: BTreeMap<String, Stock>,
+    inventory: BTreeMap<String, Inventory>,
     traits: BTreeSet<String>,
 }
 
@@ -196,7 +218,7 @@ mod tests {
             .merge(machine())
             .unwrap();
         assert_eq!(merged.inventory["CUSTOM_SLOTS"].total, 5);
-        assert_eq!(merged.inventory["CUSTOM_BAREMETAL"], Stock::machine(false));
+        assert_eq!(merged.inventory["CUSTOM_BAREMETAL"], Inventory::machine(false));
         assert!(merged.traits.is_superset(&machine().traits) && merged.traits.contains("CUSTOM_RACK"));
     }
 

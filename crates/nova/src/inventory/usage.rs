@@ -9,11 +9,13 @@ use compute::instance::{Instance, TaskState, VmState};
 /// The usage of one node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Usage {
+    /// Virtual CPUs of the flavors.
     pub vcpus: i64,
     /// MiB.
     pub memory_mb: i64,
     /// GiB.
     pub local_gb: i64,
+    /// How many are on the node.
     pub instances: i64,
     /// Instances that something is being done to.
     pub workload: i64,

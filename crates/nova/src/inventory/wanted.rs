@@ -8,7 +8,7 @@ use compute::machines::is_available;
 use openstack::ironic::Node;
 use serde_json::{Map, Value, json};
 
-use super::{Stock, Usage, Wanted};
+use super::{Inventory, Usage, Wanted};
 use crate::inventory::books::RecordFields;
 
 /// The kinds of image that Nova's Ironic driver declares, with the trait that says so.
@@ -23,10 +23,11 @@ const IMAGE_TYPES: [(&str, &str); 3] = [
 pub struct Rules {
     /// `my_ip`.
     pub host_ip: String,
+    /// `reserved_host_cpus`.
     pub reserved_host_cpus: i64,
-    /// MiB.
+    /// `reserved_host_memory_mb`, MiB.
     pub reserved_host_memory_mb: i64,
-    /// MiB.
+    /// `reserved_host_disk_mb`, MiB.
     pub reserved_host_disk_mb: i64,
     /// `initial_{cpu,ram,disk}_allocation_ratio`.
     pub initial_ratios: [f64; 3],
@@ -43,6 +44,7 @@ pub struct Rules {
 /// Who has a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
+    /// The node is free.
     Nobody,
     /// A server of this host: its allocation is in Placement.
     Server,
@@ -71,7 +73,7 @@ pub fn wanted(node: &Node, holder: Holder, rules: &Rules, disabled: bool) -> Res
         Holder::Server => !rules.skip_reserve_in_use,
         Holder::Other => true,
     };
-    let stock = Stock::machine(is_held || !is_available(node));
+    let inventory = Inventory::machine(is_held || !is_available(node));
     let mut traits: BTreeSet<String> = node.traits.iter().cloned().collect();
     traits.extend(["COMPUTE_NET_ATTACH_INTERFACE", "COMPUTE_NODE"].map(str::to_owned));
     traits.extend(
@@ -86,7 +88,7 @@ pub fn wanted(node: &Node, holder: Holder, rules: &Rules, disabled: bool) -> Res
     if disabled {
         traits.insert("COMPUTE_STATUS_DISABLED".to_owned());
     }
-    Ok(Wanted { node: node.uuid, inventory: BTreeMap::from([(resource_class(class), stock)]), traits })
+    Ok(Wanted { node: node.uuid, inventory: BTreeMap::from([(resource_class(class), inventory)]), traits })
 }
 
 /// Placement's name for a resource class of Ironic: `baremetal-gold` is `CUSTOM_BAREMETAL_GOLD`.
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn an_available_node_can_be_booked() {
         let wanted = wanted(&node(), Holder::Nobody, &rules(), false).unwrap();
-        assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"], Stock::machine(false));
+        assert_eq!(wanted.inventory["CUSTOM_BAREMETAL"], Inventory::machine(false));
         for name in ["COMPUTE_NODE", "OWNER_NOVA", "COMPUTE_IMAGE_TYPE_RAW", "CUSTOM_LAB"] {
             assert!(wanted.traits.contains(name), "{name}");
         }

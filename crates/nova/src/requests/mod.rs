@@ -24,12 +24,14 @@ type Read = fn(&Args, &RequestContext) -> Result<Request, Malformed>;
 
 /// A method of the compute API that asks for an operation.
 pub struct Method {
+    /// What kind of operation it asks for.
     pub kind: Kind,
     /// Its name (`nova/compute/rpcapi.py`).
     pub name: &'static str,
     /// The name under which nova-api shows its event (`nova/compute/manager.py`, `wrap_instance_event`).
     pub event: &'static str,
     read: Read,
+    /// What becomes of a request that the journal does not take.
     pub unjournalled: Unjournalled,
     /// What becomes of the server when its request cannot be worked on.
     pub given_up: Change,

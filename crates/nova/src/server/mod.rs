@@ -49,9 +49,13 @@ const BASE_VERSION: &str = "1.1";
 /// What the server works with.
 #[derive(Clone)]
 pub struct Ports {
+    /// Does what is asked.
     pub worker: Arc<dyn Worker>,
+    /// Where faults and events of refused requests are written.
     pub instances: Arc<dyn Instances>,
+    /// Where claims of requests that cannot begin are released.
     pub machines: Arc<dyn Machines>,
+    /// Takes back what callers prepared for refused requests.
     pub undo: Arc<dyn Undo>,
 }
 

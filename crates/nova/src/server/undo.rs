@@ -86,9 +86,13 @@ async fn answered<T, E: Passing, F: Future<Output = Result<T, E>>>(call: impl Fn
 
 /// Takes back at Nova's conductor, Glance, Cinder and Placement.
 pub struct Elsewhere {
+    /// Nova's records.
     pub conductor: Conductor,
+    /// Images made for snapshots.
     pub images: glance::Client,
+    /// Volumes marked as being attached or detached.
     pub volumes: cinder::Client,
+    /// Claims of moves.
     pub placement: placement::Client,
 }
 

@@ -36,6 +36,7 @@ pub struct Options {
     pub count_failures: bool,
     /// `[workarounds] disable_group_policy_check_upcall` is false.
     pub check_group_policy: bool,
+    /// About config drives.
     pub config_drive: ConfigDriveOptions,
 }
 

@@ -13,11 +13,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::books::{Claim, KnownProvider, ProviderHead, Providers};
-use super::{Stock, Wanted};
+use super::{Inventory, Wanted};
 use async_trait::async_trait;
 use compute::ports;
 use driver::{InstanceId, NodeId};
-use openstack::placement::{self, Allocations, Client, Inventories, Inventory, Traits};
+use openstack::placement::{self, Allocations, Client, Inventories, Traits};
 use openstack::{Caller, Error};
 use oslo::context::RequestContext;
 
@@ -293,14 +293,15 @@ fn claim(held: &Allocations) -> Option<Claim> {
     Some(Claim { generation, nodes })
 }
 
-fn theirs(stock: Stock) -> Inventory {
-    let Stock { total, reserved, min_unit, max_unit, step_size, allocation_ratio } = stock;
-    Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio }
+fn theirs(inventory: Inventory) -> placement::Inventory {
+    let Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio } = inventory;
+    placement::Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio }
 }
 
-fn ours(inventory: &Inventory) -> Stock {
-    let &Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio } = inventory;
-    Stock { total, reserved, min_unit, max_unit, step_size, allocation_ratio }
+fn ours(inventory: &placement::Inventory) -> Inventory {
+    let &placement::Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio } =
+        inventory;
+    Inventory { total, reserved, min_unit, max_unit, step_size, allocation_ratio }
 }
 
 fn unavailable(what: &str, error: &Error) -> ports::Error {

@@ -19,7 +19,7 @@ const NODE: NodeId = NodeId(Uuid::from_u128(1));
 pub fn wanted(reserved: bool) -> Wanted {
     Wanted {
         node: NODE,
-        inventory: BTreeMap::from([("CUSTOM_GOLD".to_owned(), Stock::machine(reserved))]),
+        inventory: BTreeMap::from([("CUSTOM_GOLD".to_owned(), Inventory::machine(reserved))]),
         traits: BTreeSet::from(["COMPUTE_NODE".to_owned(), "CUSTOM_FAST".to_owned()]),
     }
 }
@@ -260,7 +260,7 @@ async fn a_class_in_use_stays_and_the_operator_is_told_which() {
     let known = placement.report(&wanted(false), None, false).await.unwrap();
     world.lock().unwrap().allocations.insert(Uuid::from_u128(9).to_string(), NODE.to_string());
     let silver = Wanted {
-        inventory: BTreeMap::from([("CUSTOM_SILVER".to_owned(), Stock::machine(false))]),
+        inventory: BTreeMap::from([("CUSTOM_SILVER".to_owned(), Inventory::machine(false))]),
         ..wanted(false)
     };
     let error = placement.report(&silver, Some(known), true).await.unwrap_err();

@@ -8,7 +8,7 @@ use driver::NodeId;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::super::Stock;
+use super::super::Inventory;
 use super::yaml;
 
 /// The largest number that Placement stores; also its `max_unit` when none is given.
@@ -33,7 +33,7 @@ pub struct Document {
 #[derive(Debug, PartialEq)]
 pub struct Entry {
     pub provider: Provider,
-    pub inventory: BTreeMap<String, Stock>,
+    pub inventory: BTreeMap<String, Inventory>,
     pub traits: BTreeSet<String>,
     /// Whether it adds nothing: then it is as if it were not there.
     pub idle: bool,
@@ -102,7 +102,7 @@ fn entry(field: &Field<'_>) -> Result<Entry, Problem> {
         for class in classes.object()?.keys() {
             let field = classes.child(class);
             custom(class, &field)?;
-            inventory.insert(class.clone(), stock(&field)?);
+            inventory.insert(class.clone(), amounts(&field)?);
         }
     }
     let mut traits = BTreeSet::new();
@@ -158,7 +158,7 @@ fn custom(name: &str, field: &Field<'_>) -> Result<(), Problem> {
     )))
 }
 
-fn stock(field: &Field<'_>) -> Result<Stock, Problem> {
+fn amounts(field: &Field<'_>) -> Result<Inventory, Problem> {
     const KEYS: [&str; 6] = ["total", "reserved", "min_unit", "max_unit", "step_size", "allocation_ratio"];
     if let Some(other) = field.object()?.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(field.child(other).wrong(&format!("is not one of {}; remove it", KEYS.join(", "))));
@@ -167,7 +167,7 @@ fn stock(field: &Field<'_>) -> Result<Stock, Problem> {
     let whole = |key: &str, least: u64, default: u64| {
         field.get(key)?.map_or(Ok(default), |field: Field<'_>| field.whole(least))
     };
-    let stock = Stock {
+    let inventory = Inventory {
         total,
         reserved: whole("reserved", 0, 0)?,
         min_unit: whole("min_unit", 1, 1)?,
@@ -175,10 +175,10 @@ fn stock(field: &Field<'_>) -> Result<Stock, Problem> {
         step_size: whole("step_size", 1, 1)?,
         allocation_ratio: field.get("allocation_ratio")?.map_or(Ok(1.0), |field| field.ratio())?,
     };
-    if stock.reserved > total {
+    if inventory.reserved > total {
         return Err(field.child("reserved").wrong("is more than total; lower it"));
     }
-    Ok(stock)
+    Ok(inventory)
 }
 
 /// A value of the file, and where it stands.
@@ -276,9 +276,16 @@ providers:
         assert_eq!((minor, entries.len()), (0, 1));
         let Entry { provider, inventory, traits, idle } = entries.remove(0);
         assert_eq!(provider, Provider::Node(NodeId(Uuid::from_u128(10))));
-        let slots =
-            Stock { total: 10, reserved: 2, min_unit: 2, max_unit: 8, step_size: 2, allocation_ratio: 1.5 };
-        let licences = Stock { total: 3, max_unit: MOST, allocation_ratio: 2.0, ..Stock::machine(false) };
+        let slots = Inventory {
+            total: 10,
+            reserved: 2,
+            min_unit: 2,
+            max_unit: 8,
+            step_size: 2,
+            allocation_ratio: 1.5,
+        };
+        let licences =
+            Inventory { total: 3, max_unit: MOST, allocation_ratio: 2.0, ..Inventory::machine(false) };
         let expected = [("CUSTOM_SLOTS".to_owned(), slots), ("CUSTOM_LICENCES".to_owned(), licences)];
         assert_eq!(inventory, expected.into());
         assert_eq!(traits, ["CUSTOM_RACK_7".to_owned()].into());

@@ -44,6 +44,7 @@ pub struct Options {
     pub shard: Option<String>,
     /// How many nodes are written at once.
     pub parallel: usize,
+    /// How a node is described.
     pub rules: Rules,
     /// What operators add to the nodes, from `[compute] provider_config_location`.
     pub providers: ProviderConfig,
@@ -118,6 +119,7 @@ impl Error {
 }
 
 impl Reporter {
+    /// A reporter that knows what its state file holds of Placement.
     pub fn new(
         options: Options,
         driver: Driver,
