@@ -30,6 +30,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Create, Self::Stop, Self::Start, Self::Reboot, Self::Delete];
+
     /// Its name in logs, metrics and lists.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
-use compute::request::{NetworkRequests, Request};
+use compute::ports::conformance::requests::ControlPlane;
+use compute::request::NetworkRequests;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -125,3 +127,32 @@ fn the_hint_of_a_group_and_the_providers_of_ports_come_from_the_request_spec() {
     assert_eq!(build.server_group.as_deref(), Some("g"));
     assert_eq!(build.provider_mapping["port"][0].to_string(), node);
 }
+
+/// A stock Nova that asks for everything.
+struct Stock;
+
+#[async_trait]
+impl ControlPlane for Stock {
+    fn port(&self) -> &dyn ports::Requests {
+        &Requests
+    }
+
+    async fn ask(&self) -> Vec<Request> {
+        let context = RequestContext::from_message(&testing::build_message());
+        let args = |kind| match kind {
+            Kind::Create => testing::build_args(),
+            Kind::Stop | Kind::Start => testing::args(&testing::stop_message()),
+            Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
+            Kind::Delete => testing::args(&testing::terminate_message()),
+        };
+        Kind::ALL.map(|kind| method(kind).read(&args(kind), &context).unwrap()).into()
+    }
+}
+
+/// Arguments, and more.
+fn with(mut args: Args, more: &[(&str, Value)]) -> Args {
+    args.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    args
+}
+
+compute::conformance!(requests, async { Stock });

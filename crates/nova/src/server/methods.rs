@@ -244,6 +244,13 @@ mod tests {
     }
 
     #[test]
+    fn every_operation_has_a_method_that_is_journalled() {
+        for kind in Kind::ALL {
+            assert_eq!(route(requests::method(kind).name).and_then(Route::journalled), Some(kind));
+        }
+    }
+
+    #[test]
     fn what_a_scheduler_and_an_api_of_any_release_call_has_a_route() {
         for method in [
             "build_and_run_instance",
