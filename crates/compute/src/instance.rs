@@ -46,6 +46,8 @@ pub enum TaskState {
     RebootingHard,
     RebootPendingHard,
     RebootStartedHard,
+    Rescuing,
+    Unrescuing,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),

@@ -262,11 +262,10 @@ impl Driver {
         self.set_power(run, node, PowerChange::On).await
     }
 
-    /// Ends a rescue, also one that failed: the machine boots its own system again. Returns the node as it is then, on. A node that
-    /// is not rescued is only switched on.
-    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<Node, Error> {
-        self.rescued(run, node, rescue::Goal::Active, None).await?;
-        self.set_power(run, node, PowerChange::On).await
+    /// Ends a rescue, also one that failed: the machine boots its own system again, unless the rescue interface leaves it off. A
+    /// node that is not rescued is left as it is.
+    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<(), Error> {
+        self.rescued(run, node, rescue::Goal::Active, None).await
     }
 
     /// Reads what an operation of the caller's needs of a node: again and again while Ironic cannot be reached, for as long as the

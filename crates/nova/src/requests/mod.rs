@@ -6,6 +6,7 @@
 mod create;
 mod delete;
 mod power;
+mod rescue;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +54,8 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::Rescue => &rescue::RESCUE,
+        Kind::Unrescue => &rescue::UNRESCUE,
         Kind::Delete => &delete::DELETE,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
-use compute::request::{NetworkRequests, Request};
+use compute::request::{NetworkRequests, Request, RescueAction};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -43,6 +43,27 @@ fn a_captured_delete_is_read_with_the_addresses_it_gives_back() {
     assert_eq!(delete.instance.network.0[0].id, "85519b84-2652-424b-bebf-dd9dde56c4d9");
     assert_eq!(delete.instance.power, Power::Shutdown);
     assert_eq!(delete.block_devices[0].device_name.as_deref(), Some("/dev/sda"));
+}
+
+#[test]
+fn a_rescue_is_read_with_its_password_and_image_and_the_journal_keeps_both() {
+    let mut args = testing::args(&testing::stop_message());
+    args.insert("rescue_password".into(), json!("canary"));
+    args.insert("rescue_image_ref".into(), json!("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913"));
+    args.insert("clean_shutdown".into(), json!(false));
+    let read = |args: &Args| method(Kind::Rescue).read(args, &RequestContext::admin()).unwrap();
+    let rescue = read(&args);
+    assert!(!format!("{rescue:?}").contains("canary"));
+    let Some(Request::Rescue(again)) = Requests.decode(Kind::Rescue, &rescue.origin().0) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = again.action else { panic!() };
+    assert_eq!(password.unwrap().expose_secret(), "canary");
+    assert!(image.is_some() && !gracefully);
+    for name in ["rescue_password", "rescue_image_ref", "clean_shutdown"] {
+        args.insert(name.into(), json!(null));
+    }
+    let Request::Rescue(rescue) = read(&args) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = rescue.action else { panic!() };
+    assert!(password.is_none() && image.is_none() && gracefully);
 }
 
 #[test]
