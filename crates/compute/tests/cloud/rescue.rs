@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Event;
@@ -9,6 +10,7 @@ use compute::request::{PowerAction, RescueAction};
 use driver::NodeId;
 use ironic_sim::{Call, State};
 use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
@@ -222,4 +224,35 @@ async fn an_operating_system_that_has_no_time_to_shut_down_is_not_asked() {
     change(&world, state.path(), with_password(None), None).await;
     let asked = world.sim.requests().into_iter().filter(|request| request.call == Call::SetPower);
     assert_eq!(asked.filter_map(|request| request.detail).collect::<Vec<_>>(), ["power off"]);
+}
+
+#[tokio::test]
+async fn a_rescue_that_has_lasted_too_long_is_ended_and_a_shorter_one_is_left() {
+    for (hours, vm_state) in [(0, VmState::Rescued), (2, VmState::Active)] {
+        let state = tempfile::tempdir().unwrap();
+        let (world, _) = running(state.path()).await;
+        change(&world, state.path(), with_password(None), None).await;
+        let since = SystemTime::now() - Duration::from_hours(hours);
+        world.tables().instances.get_mut(&first()).unwrap().launched_at = Some(since);
+        let process = Process::start(&world, state.path(), None);
+        let (manager, enough) = (process.manager.clone(), CancellationToken::new());
+        let looking = tokio::spawn({
+            let enough = enough.clone();
+            async move { manager.end_overdue_rescues(enough).await }
+        });
+        let has_looked = || {
+            let tables = world.tables();
+            tables.calls.contains_key("rescued_here") && tables.instances[&first()].vm_state == vm_state
+        };
+        while !has_looked() {
+            tokio::task::yield_now().await;
+        }
+        enough.cancel();
+        looking.await.unwrap();
+        process.ended().await;
+        assert_eq!(shown(&world), (vm_state, None, Power::Running, Some(None)), "{hours} hours");
+        let own = world.tables().calls.get("record_action").copied().unwrap_or_default();
+        assert_eq!(own, usize::from(hours > 0), "the action is in the server's list");
+        nothing_is_journalled(state.path());
+    }
 }

@@ -79,6 +79,10 @@ impl ports::Requests for Requests {
         let context = origin.get("context").filter(|context| context.is_object())?;
         method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
     }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        rescue::own_unrescue(context, instance).into()
+    }
 }
 
 /// The journal's form of a request. It holds secrets and the user's token.

@@ -1,6 +1,7 @@
 //! The requests to rescue a server and to end that.
 
 use compute::ending::Change;
+use compute::instance::Instance;
 use compute::request::{Kind, Request, RescueAction, RescueRequest};
 use oslo::context::RequestContext;
 use secrecy::SecretString;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Args, Method, Read, Unjournalled, instance, method, origin};
+use crate::instances::save;
 use crate::objects::parse::Malformed;
 
 pub(super) const RESCUE: Method =
@@ -29,6 +31,20 @@ pub(super) const UNRESCUE: Method =
 const fn rescue(kind: Kind, name: &'static str, event: &'static str, read: Read) -> Method {
     let (unjournalled, given_up) = (Unjournalled::Begun, Change::TaskEnds);
     Method { kind, name, event, read, unjournalled, given_up, holds_claim: false }
+}
+
+/// The service's own request to end a rescue. It reads the instance itself: the journal needs no more than the id.
+pub(super) fn own_unrescue(context: &RequestContext, instance: &Instance) -> RescueRequest {
+    let mut known = save::object("Instance");
+    known.insert("uuid", instance.id.0.to_string());
+    let mut args = Args::new();
+    args.insert("instance".to_owned(), known.into_value());
+    RescueRequest {
+        context: context.clone(),
+        instance: instance.clone(),
+        action: RescueAction::Unrescue,
+        origin: origin(UNRESCUE.name, &args, context),
+    }
 }
 
 fn read(action: RescueAction, args: &Args, context: &RequestContext) -> Result<Request, Malformed> {
