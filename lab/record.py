@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import golden, nodes, observe, scenarios
+from cloud import golden, nodes, observe, rescue, scenarios
 
 
 def picture():
@@ -16,7 +16,8 @@ def picture():
 STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, 'own-port': scenarios.own_port,
            'from-volume': scenarios.from_volume, 'two-volumes': scenarios.two_volumes,
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
-           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled}
+           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled,
+           'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused}
 
 
 def main(names):

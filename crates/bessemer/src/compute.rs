@@ -228,6 +228,10 @@ async fn start(
         let syncing = manager.clone();
         parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
     }
+    if options::manager(config).rescue_timeout.is_some() {
+        let ending = manager.clone();
+        parts.work.run("end of long rescues", |stop| async move { ending.end_overdue_rescues(stop).await });
+    }
     Ok(Running { reporter, records })
 }
 

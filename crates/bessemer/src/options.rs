@@ -111,6 +111,8 @@ pub fn manager(config: &Config) -> compute::Options {
         shutdown_timeout: config.top().seconds("shutdown_timeout"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
+        rescue_timeout: Some(top.seconds("rescue_timeout"))
+            .filter(|timeout| !timeout.is_zero() && top.bool("periodic_enable")),
         create: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),

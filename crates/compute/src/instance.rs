@@ -1,6 +1,7 @@
 //! An instance as the compute manager sees it: a server that somebody asked for, on its way to or from a node.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -46,6 +47,8 @@ pub enum TaskState {
     RebootingHard,
     RebootPendingHard,
     RebootStartedHard,
+    Rescuing,
+    Unrescuing,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),
@@ -150,8 +153,8 @@ pub struct Instance {
     pub default_ephemeral_device: Option<String>,
     pub default_swap_device: Option<String>,
     pub config_drive: Option<String>,
-    /// RFC 3339; set when the server first became active.
-    pub launched_at: Option<String>,
+    /// When the server became active first, or was rescued last.
+    pub launched_at: Option<SystemTime>,
     pub os_type: Option<String>,
     pub ec2_ids: Ec2Ids,
     /// The server asks for certificate validation of its image, which Ironic cannot do.

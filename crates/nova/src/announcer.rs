@@ -163,6 +163,8 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::PowerOff => "power_off",
         Event::PowerOn => "power_on",
         Event::Reboot => "reboot",
+        Event::Rescue { .. } => "rescue",
+        Event::Unrescue => "unrescue",
     };
     let phase = match phase {
         Phase::Start => "start",
@@ -194,6 +196,7 @@ mod tests {
     fn an_event_has_the_name_that_its_consumers_know() {
         assert_eq!(event_type(Event::Create, Phase::Error("x")), "instance.create.error");
         assert_eq!(event_type(Event::Shutdown, Phase::End), "instance.shutdown.end");
+        assert_eq!(event_type(Event::Rescue { image: None }, Phase::Start), "instance.rescue.start");
     }
 
     #[tokio::test]

@@ -4,7 +4,8 @@ use super::create::Create;
 use super::delete::Delete;
 use super::frame::framed;
 use super::power::Power;
-use super::{Retry, Rules, Try, create, delete, power};
+use super::rescue::Rescue;
+use super::{Retry, Rules, Try, create, delete, power, rescue};
 use crate::request::{Kind, Request};
 
 /// The rules of a kind.
@@ -12,6 +13,7 @@ pub(crate) fn rules(kind: Kind) -> &'static Rules {
     match kind {
         Kind::Create => &create::RULES,
         Kind::Stop | Kind::Start | Kind::Reboot => &power::RULES,
+        Kind::Rescue | Kind::Unrescue => &rescue::RULES,
         Kind::Delete => &delete::RULES,
     }
 }
@@ -22,6 +24,7 @@ pub(super) async fn attempt(this: Try, request: Request) -> Result<(), Retry> {
     match request {
         Request::Create(request) => Box::pin(framed(frame, rules, Create::new(this, request))).await,
         Request::Power(request) => Box::pin(framed(frame, rules, Power::new(this, request))).await,
+        Request::Rescue(request) => Box::pin(framed(frame, rules, Rescue::new(this, request))).await,
         Request::Delete(request) => Box::pin(framed(frame, rules, Delete::new(this, request))).await,
     }
 }

@@ -1,6 +1,7 @@
 //! What the control plane asks for.
 
 mod create;
+mod rescue;
 
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -11,6 +12,7 @@ use crate::instance::{BlockDevice, Instance};
 use crate::origin::Origin;
 
 pub use create::{BuildRequest, InjectedFile, NetworkRequest, NetworkRequests};
+pub use rescue::{RescueAction, RescueRequest};
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
 /// left the instance.
@@ -25,13 +27,18 @@ pub enum Kind {
     Start,
     /// A server's machine is restarted.
     Reboot,
+    /// A server's machine boots a rescue system.
+    Rescue,
+    /// A server's machine boots its own system again.
+    Unrescue,
     /// A server ends.
     Delete,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Create, Self::Stop, Self::Start, Self::Reboot, Self::Delete];
+    pub const ALL: [Self; 7] =
+        [Self::Create, Self::Stop, Self::Start, Self::Reboot, Self::Rescue, Self::Unrescue, Self::Delete];
 
     /// Its name in logs, metrics and lists.
     pub fn name(self) -> &'static str {
@@ -40,6 +47,8 @@ impl Kind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Reboot => "reboot",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
             Self::Delete => "delete",
         }
     }
@@ -62,6 +71,7 @@ pub struct OperationKey {
 pub enum Request {
     Create(BuildRequest),
     Power(PowerRequest),
+    Rescue(RescueRequest),
     Delete(DeleteRequest),
 }
 
@@ -78,6 +88,7 @@ impl Request {
         match self {
             Self::Create(_) => Kind::Create,
             Self::Power(request) => request.action.kind(),
+            Self::Rescue(request) => request.action.kind(),
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -86,6 +97,7 @@ impl Request {
         match self {
             Self::Create(BuildRequest { context, instance, origin, .. })
             | Self::Power(PowerRequest { context, instance, origin, .. })
+            | Self::Rescue(RescueRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -135,6 +147,12 @@ impl From<BuildRequest> for Request {
 impl From<PowerRequest> for Request {
     fn from(request: PowerRequest) -> Self {
         Self::Power(request)
+    }
+}
+
+impl From<RescueRequest> for Request {
+    fn from(request: RescueRequest) -> Self {
+        Self::Rescue(request)
     }
 }
 

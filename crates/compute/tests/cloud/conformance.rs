@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance, TaskState};
 use compute::ports::conformance::{instances, machines, networks, requests, vendor_data, volumes};
 use compute::ports::{Action, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
-use compute::request::{BuildRequest, PowerAction, Request};
+use compute::request::{BuildRequest, PowerAction, Request, RescueAction};
 use driver::{InstanceId, NodeId};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Port, Trouble, World, delete, power, server};
+use crate::world::{HOST, Port, Trouble, World, delete, power, rescue, server};
 
 /// A world, and its ports.
 struct Cloud {
@@ -181,6 +181,9 @@ impl requests::ControlPlane for Cloud {
         {
             asked.push(power(&self.world, id, action).into());
         }
+        let rescues =
+            [RescueAction::Rescue { password: None, image: None, gracefully: true }, RescueAction::Unrescue];
+        asked.extend(rescues.map(|action| rescue(&self.world, id, action).into()));
         asked
     }
 }

@@ -7,6 +7,7 @@ mod endings;
 mod hidden;
 mod operations;
 mod power;
+mod rescue;
 mod restart;
 mod trouble;
 mod world;

@@ -8,6 +8,7 @@ mod hidden;
 mod killed;
 mod power;
 mod properties;
+mod rescue;
 mod support;
 mod tearing_down;
 mod watching;

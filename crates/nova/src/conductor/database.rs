@@ -109,7 +109,9 @@ impl Tables {
             }
             "InstanceList.get_by_filters" => {
                 let here = self.instances.values().filter(lives);
-                let here = here.filter(|row| row["host"] == args[0]["host"]);
+                let exact = ["host", "vm_state", "task_state"];
+                let wanted = exact.iter().filter_map(|field| Some((*field, args[0].get(field)?)));
+                let here = here.filter(|row| wanted.clone().all(|(field, value)| row[field] == *value));
                 let joined = here.map(|row| self.joined(row, &kwargs["expected_attrs"]));
                 list("Instance", &joined.collect::<Vec<_>>())
             }
@@ -129,6 +131,7 @@ impl Tables {
                     of.map(|event| row(json!({"event": event.name, "finish_time": event.finish_time})));
                 list("InstanceActionEvent", &rows.collect::<Vec<_>>())
             }
+            "InstanceAction.action_start" => Value::Null,
             "InstanceActionEvent.event_start" => {
                 self.events.push(Event {
                     instance: first.to_owned(),

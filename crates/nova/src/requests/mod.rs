@@ -6,6 +6,7 @@
 mod create;
 mod delete;
 mod power;
+mod rescue;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,8 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::Rescue => &rescue::RESCUE,
+        Kind::Unrescue => &rescue::UNRESCUE,
         Kind::Delete => &delete::DELETE,
     }
 }
@@ -77,6 +80,10 @@ impl ports::Requests for Requests {
         }
         let context = origin.get("context").filter(|context| context.is_object())?;
         method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
+    }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        rescue::own_unrescue(context, instance).into()
     }
 }
 

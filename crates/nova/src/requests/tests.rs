@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
 use compute::ports::conformance::requests::ControlPlane;
-use compute::request::NetworkRequests;
+use compute::request::{NetworkRequests, RescueAction};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -45,6 +45,27 @@ fn a_captured_delete_is_read_with_the_addresses_it_gives_back() {
     assert_eq!(delete.instance.network.0[0].id, "85519b84-2652-424b-bebf-dd9dde56c4d9");
     assert_eq!(delete.instance.power, Power::Shutdown);
     assert_eq!(delete.block_devices[0].device_name.as_deref(), Some("/dev/sda"));
+}
+
+#[test]
+fn a_rescue_is_read_with_its_password_and_image_and_the_journal_keeps_both() {
+    let mut args = testing::args(&testing::stop_message());
+    args.insert("rescue_password".into(), json!("canary"));
+    args.insert("rescue_image_ref".into(), json!("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913"));
+    args.insert("clean_shutdown".into(), json!(false));
+    let read = |args: &Args| method(Kind::Rescue).read(args, &RequestContext::admin()).unwrap();
+    let rescue = read(&args);
+    assert!(!format!("{rescue:?}").contains("canary"));
+    let Some(Request::Rescue(again)) = Requests.decode(Kind::Rescue, &rescue.origin().0) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = again.action else { panic!() };
+    assert_eq!(password.unwrap().expose_secret(), "canary");
+    assert!(image.is_some() && !gracefully);
+    for name in ["rescue_password", "rescue_image_ref", "clean_shutdown"] {
+        args.insert(name.into(), json!(null));
+    }
+    let Request::Rescue(rescue) = read(&args) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = rescue.action else { panic!() };
+    assert!(password.is_none() && image.is_none() && gracefully);
 }
 
 #[test]
@@ -141,7 +162,9 @@ impl ControlPlane for Stock {
         let context = RequestContext::from_message(&testing::build_message());
         let args = |kind| match kind {
             Kind::Create => testing::build_args(),
-            Kind::Stop | Kind::Start => testing::args(&testing::stop_message()),
+            Kind::Stop | Kind::Start | Kind::Rescue | Kind::Unrescue => {
+                testing::args(&testing::stop_message())
+            }
             Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
             Kind::Delete => testing::args(&testing::terminate_message()),
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
-use compute::request::{BuildRequest, Request};
+use compute::request::{BuildRequest, Kind, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -57,6 +57,14 @@ impl Instances for Fake {
 
     async fn on_this_host(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
         Ok(Vec::new())
+    }
+
+    async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn record_action(&self, _: &RequestContext, _: InstanceId, _: Kind) -> ports::Result<()> {
+        Ok(())
     }
 
     async fn update(
@@ -197,8 +205,7 @@ impl Undo for Fake {
 fn name(request: &Request) -> &'static str {
     match request {
         Request::Create(_) => "build",
-        Request::Power(request) => request.action.kind().name(),
-        Request::Delete(_) => "delete",
+        other => other.kind().name(),
     }
 }
 

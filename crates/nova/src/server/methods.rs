@@ -138,6 +138,8 @@ const METHODS: &[(&str, Route)] = {
         operation(Kind::Stop),
         operation(Kind::Start),
         operation(Kind::Reboot),
+        operation(Kind::Rescue),
+        operation(Kind::Unrescue),
         operation(Kind::Delete),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
@@ -146,8 +148,6 @@ const METHODS: &[(&str, Route)] = {
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
         ("rebuild_instance", undo(NotYet, FULL, Rebuild)),
-        ("rescue_instance", refuse(NotYet, FULL)),
-        ("unrescue_instance", refuse(NotYet, FULL)),
         ("soft_delete_instance", refuse(NotYet, FULL)),
         ("restore_instance", refuse(NotYet, FULL)),
         ("trigger_crash_dump", refuse(NotYet, EVENT)),

@@ -43,6 +43,8 @@ pub trait ControlPlane: Send + Sync {
     async fn faults(&self, id: InstanceId) -> Vec<String>;
 }
 
+const DAY: std::time::Duration = std::time::Duration::from_hours(24);
+
 const SPAWNING: Option<TaskState> = Some(TaskState::Spawning);
 
 async fn read(cloud: &impl ControlPlane, id: InstanceId) -> Instance {
@@ -135,6 +137,31 @@ pub async fn the_instances_of_this_host_are_those_that_live(cloud: &impl Control
     let here = cloud.port().on_this_host(&context).await.expect("they can be listed");
     assert_eq!(here.iter().map(|instance| instance.id).collect::<Vec<_>>(), [living]);
     assert_eq!(cloud.port().ids_on_this_host(&context).await.expect("they can be listed"), [living]);
+}
+
+/// `InstanceList.get_by_filters` with the state and without a task; `launched_at` of a row is what the rescue set.
+pub async fn the_instances_that_are_rescued_say_since_when(cloud: &impl ControlPlane) {
+    let (rescued, on_its_way, running) =
+        (cloud.has(None).await, cloud.has(None).await, cloud.has(None).await);
+    let context = cloud.context();
+    let unrescuing = Some(TaskState::Unrescuing);
+    for (id, vm_state, task) in [
+        (rescued, VmState::Rescued, None),
+        (on_its_way, VmState::Rescued, unrescuing),
+        (running, VmState::Active, None),
+    ] {
+        let mut copy = read(cloud, id).await;
+        let update = InstanceUpdate {
+            vm_state: Some(vm_state),
+            task_state: Some(task),
+            launched_now: true,
+            ..InstanceUpdate::default()
+        };
+        cloud.port().update(&context, &mut copy, update, Expect::Anything).await.expect("it can be changed");
+    }
+    let found = cloud.port().rescued_here(&context).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [rescued]);
+    assert!(found[0].launched_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
 }
 
 /// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without
