@@ -89,6 +89,8 @@ pub struct Node {
     pub tear_downs: u32,
     /// How many power actions were accepted.
     pub power_actions: u32,
+    /// How many non-maskable interrupts the machine has got.
+    pub interrupts: u32,
 }
 
 impl Node {
@@ -133,6 +135,7 @@ impl Node {
             deploys: 0,
             tear_downs: 0,
             power_actions: 0,
+            interrupts: 0,
         }
     }
 

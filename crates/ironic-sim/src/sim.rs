@@ -58,6 +58,13 @@ impl Builder {
         self
     }
 
+    /// The driver can send a machine a non-maskable interrupt; without it that gets 400, as from Ironic's own fake hardware.
+    #[must_use]
+    pub fn nmi(mut self) -> Self {
+        self.config.nmi = true;
+        self
+    }
+
     /// The largest page of a list; Ironic's default, 1000, unless set.
     #[must_use]
     pub fn max_limit(mut self, limit: usize) -> Self {
@@ -150,6 +157,7 @@ impl Sim {
             power_duration: Duration::ZERO,
             wait_states: false,
             soft_power: true,
+            nmi: false,
             max_limit: 1000,
             max_deploys: None,
             max_cleans: None,

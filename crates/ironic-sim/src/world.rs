@@ -20,6 +20,8 @@ pub(crate) struct Config {
     pub power_duration: Duration,
     pub wait_states: bool,
     pub soft_power: bool,
+    /// Whether the hardware can be sent a non-maskable interrupt.
+    pub nmi: bool,
     pub max_limit: usize,
     /// `[conductor] max_concurrent_deploy`; `None` is no limit.
     pub max_deploys: Option<usize>,
