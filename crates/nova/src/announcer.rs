@@ -163,6 +163,7 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::PowerOff => "power_off",
         Event::PowerOn => "power_on",
         Event::Reboot => "reboot",
+        Event::TriggerCrashDump => "trigger_crash_dump",
     };
     let phase = match phase {
         Phase::Start => "start",

@@ -16,6 +16,7 @@
 //! `crate::request`, and its arms in [`table`].
 
 pub(crate) mod abandon;
+mod crash_dump;
 pub mod create;
 mod delete;
 mod existing;

@@ -15,6 +15,7 @@ pub enum Event {
     PowerOff,
     PowerOn,
     Reboot,
+    TriggerCrashDump,
 }
 
 /// Whether it begins, has ended, or has failed with this text.

@@ -25,6 +25,8 @@ pub enum Kind {
     Start,
     /// A server's machine is restarted.
     Reboot,
+    /// A server's machine is sent the interrupt at which its operating system writes a crash dump.
+    CrashDump,
     /// A server ends.
     Delete,
 }
@@ -37,6 +39,7 @@ impl Kind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Reboot => "reboot",
+            Self::CrashDump => "crash_dump",
             Self::Delete => "delete",
         }
     }
@@ -59,6 +62,7 @@ pub struct OperationKey {
 pub enum Request {
     Create(BuildRequest),
     Power(PowerRequest),
+    CrashDump(CrashDumpRequest),
     Delete(DeleteRequest),
 }
 
@@ -75,6 +79,7 @@ impl Request {
         match self {
             Self::Create(_) => Kind::Create,
             Self::Power(request) => request.action.kind(),
+            Self::CrashDump(_) => Kind::CrashDump,
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -83,6 +88,7 @@ impl Request {
         match self {
             Self::Create(BuildRequest { context, instance, origin, .. })
             | Self::Power(PowerRequest { context, instance, origin, .. })
+            | Self::CrashDump(CrashDumpRequest { context, instance, origin })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -135,6 +141,12 @@ impl From<PowerRequest> for Request {
     }
 }
 
+impl From<CrashDumpRequest> for Request {
+    fn from(request: CrashDumpRequest) -> Self {
+        Self::CrashDump(request)
+    }
+}
+
 impl From<DeleteRequest> for Request {
     fn from(request: DeleteRequest) -> Self {
         Self::Delete(request)
@@ -169,6 +181,15 @@ pub struct PowerRequest {
     pub context: RequestContext,
     pub instance: Instance,
     pub action: PowerAction,
+    /// The control plane's own form of the request; goes into the journal.
+    pub origin: Origin,
+}
+
+/// A request for a crash dump of a server's machine, as it reached us.
+#[derive(Clone, Debug)]
+pub struct CrashDumpRequest {
+    pub context: RequestContext,
+    pub instance: Instance,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
 }

@@ -20,7 +20,7 @@ pub async fn cloud() -> (Arc<World>, Vec<NodeId>) {
 }
 
 pub async fn cloud_of(machines: usize) -> (Arc<World>, Vec<NodeId>) {
-    let sim = Sim::builder().start().await;
+    let sim = Sim::builder().nmi().start().await;
     let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
     Port(world.clone()).publish(&RequestContext::admin()).await.unwrap();

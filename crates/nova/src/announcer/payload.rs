@@ -78,9 +78,7 @@ pub fn payload(event: Event, source: &Source<'_>) -> Value {
             add_creation(&mut fields, source);
             primitive("InstanceCreatePayload", "1.13", &fields)
         }
-        Event::Delete | Event::Shutdown | Event::PowerOff | Event::PowerOn | Event::Reboot => {
-            primitive("InstanceActionPayload", "1.9", &fields)
-        }
+        _ => primitive("InstanceActionPayload", "1.9", &fields),
     }
 }
 

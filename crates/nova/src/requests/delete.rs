@@ -13,7 +13,7 @@ pub(super) const DELETE: Method = Method {
     event: "compute_terminate_instance",
     read: |args, context| read(args, context).map(Into::into),
     unjournalled: Unjournalled::Begun,
-    given_up: Change::Error,
+    given_up: Some(Change::Error),
     holds_claim: false,
 };
 

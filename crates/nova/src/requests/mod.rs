@@ -3,6 +3,7 @@
 //!
 //! The journal keeps a request as it came: method, arguments, context.
 
+mod crash_dump;
 mod create;
 mod delete;
 mod power;
@@ -33,8 +34,8 @@ pub struct Method {
     read: Read,
     /// What becomes of a request that the journal does not take.
     pub unjournalled: Unjournalled,
-    /// What becomes of the server when its request cannot be worked on.
-    pub given_up: Change,
+    /// What becomes of the server when its request cannot be worked on; nothing where the request has no part of it.
+    pub given_up: Option<Change>,
     /// The scheduler has claimed a node for it, which is released when the request cannot be worked on.
     pub holds_claim: bool,
 }
@@ -55,6 +56,7 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::CrashDump => &crash_dump::CRASH_DUMP,
         Kind::Delete => &delete::DELETE,
     }
 }

@@ -31,7 +31,7 @@ pub(super) const REBOOT: Method =
     });
 
 const fn power(kind: Kind, name: &'static str, event: &'static str, read: Read) -> Method {
-    let (unjournalled, given_up) = (Unjournalled::Begun, Change::TaskEnds);
+    let (unjournalled, given_up) = (Unjournalled::Begun, Some(Change::TaskEnds));
     Method { kind, name, event, read, unjournalled, given_up, holds_claim: false }
 }
 

@@ -197,8 +197,7 @@ impl Undo for Fake {
 fn name(request: &Request) -> &'static str {
     match request {
         Request::Create(_) => "build",
-        Request::Power(request) => request.action.kind().name(),
-        Request::Delete(_) => "delete",
+        other => other.kind().name(),
     }
 }
 

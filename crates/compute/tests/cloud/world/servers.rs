@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
-    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction, PowerRequest, Request,
+    BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
+    PowerRequest, Request,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -116,6 +117,16 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
         block_devices: Vec::new(),
         origin: Origin(json!(format!("delete {id}"))),
     };
+    tables.keep(&request);
+    request
+}
+
+/// The request for a crash dump.
+pub fn crash_dump(world: &World, id: InstanceId) -> CrashDumpRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances[&id].clone();
+    let origin = Origin(json!(format!("crash dump {id}")));
+    let request = CrashDumpRequest { context: RequestContext::admin(), instance, origin };
     tables.keep(&request);
     request
 }
