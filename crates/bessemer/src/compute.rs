@@ -228,6 +228,10 @@ async fn start(
         let syncing = manager.clone();
         parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
     }
+    if options::manager(config).reclaim_after.is_some() {
+        let reclaiming = manager.clone();
+        parts.work.run("end of deleted servers", |stop| async move { reclaiming.reclaim(stop).await });
+    }
     Ok(Running { reporter, records })
 }
 

@@ -111,6 +111,10 @@ pub fn manager(config: &Config) -> compute::Options {
         shutdown_timeout: config.top().seconds("shutdown_timeout"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
+        reclaim_after: u64::try_from(top.int("reclaim_instance_interval"))
+            .ok()
+            .filter(|seconds| *seconds > 0 && top.bool("periodic_enable"))
+            .map(Duration::from_secs),
         create: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),

@@ -27,6 +27,8 @@ pub struct Options {
     pub max_concurrent_builds: usize,
     /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
     pub sync_interval: Option<Duration>,
+    /// `reclaim_instance_interval`: how long a server that was deleted so can be restored; `None`: the service ends none.
+    pub reclaim_after: Option<Duration>,
     /// `shutdown_timeout`: how long an operating system may take to shut down, unless the image says otherwise.
     pub shutdown_timeout: Duration,
     /// About builds.

@@ -12,7 +12,8 @@ use crate::request::{Kind, Request};
 pub(crate) fn rules(kind: Kind) -> &'static Rules {
     match kind {
         Kind::Create => &create::RULES,
-        Kind::Stop | Kind::Start | Kind::Reboot => &power::RULES,
+        Kind::Stop | Kind::Start | Kind::Reboot | Kind::Restore => &power::RULES,
+        Kind::SoftDelete => &power::SOFT_DELETE,
         Kind::CrashDump => &crash_dump::RULES,
         Kind::Delete => &delete::RULES,
     }

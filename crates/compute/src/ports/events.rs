@@ -15,6 +15,8 @@ pub enum Event {
     PowerOff,
     PowerOn,
     Reboot,
+    SoftDelete,
+    Restore,
     TriggerCrashDump,
 }
 

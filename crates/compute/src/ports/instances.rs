@@ -54,6 +54,9 @@ pub trait Instances: Send + Sync {
         Ok(self.on_this_host(context).await?.into_iter().map(|instance| instance.id).collect())
     }
 
+    /// The instances of this service that were deleted so that they can be restored, and have no task.
+    async fn soft_deleted_here(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
     /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the
     /// answer.
     async fn update(

@@ -25,6 +25,10 @@ pub enum Kind {
     Start,
     /// A server's machine is restarted.
     Reboot,
+    /// A server is deleted so that it can be restored: its machine is switched off.
+    SoftDelete,
+    /// A server that was deleted so is there again: its machine is switched on.
+    Restore,
     /// A server's machine is sent the interrupt at which its operating system writes a crash dump.
     CrashDump,
     /// A server ends.
@@ -39,6 +43,8 @@ impl Kind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Reboot => "reboot",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
             Self::CrashDump => "crash_dump",
             Self::Delete => "delete",
         }
@@ -162,6 +168,10 @@ pub enum PowerAction {
     Start,
     /// Restarted; not `hard`: the operating system is asked first.
     Reboot { hard: bool },
+    /// Switched off, and the server can be restored until it is reclaimed.
+    SoftDelete,
+    /// Switched on, and the server is there again.
+    Restore,
 }
 
 impl PowerAction {
@@ -171,6 +181,8 @@ impl PowerAction {
             Self::Stop { .. } => Kind::Stop,
             Self::Start => Kind::Start,
             Self::Reboot { .. } => Kind::Reboot,
+            Self::SoftDelete => Kind::SoftDelete,
+            Self::Restore => Kind::Restore,
         }
     }
 }
@@ -200,6 +212,8 @@ pub struct DeleteRequest {
     pub context: RequestContext,
     pub instance: Instance,
     pub block_devices: Vec<BlockDevice>,
+    /// The service itself asks, and will ask again: a server that cannot be deleted now stays as it was.
+    pub is_own: bool,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
 }

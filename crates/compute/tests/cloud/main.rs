@@ -9,5 +9,6 @@ mod hidden;
 mod operations;
 mod power;
 mod restart;
+mod soft_delete;
 mod trouble;
 mod world;

@@ -79,7 +79,7 @@ pub fn is_active(world: &World, id: InstanceId, why: &str) {
 }
 
 /// Nothing of the server is left anywhere.
-fn is_gone(world: &World, id: InstanceId, why: &str) {
+pub fn is_gone(world: &World, id: InstanceId, why: &str) {
     let tables = world.tables();
     assert!(tables.instances[&id].deleted, "{why}: {:?} {:?}", tables.instances[&id].vm_state, tables.faults);
     assert!(tables.neutron.iter().all(|(_, owner)| *owner != id), "{why}");

@@ -109,7 +109,9 @@ impl Tables {
             }
             "InstanceList.get_by_filters" => {
                 let here = self.instances.values().filter(lives);
-                let here = here.filter(|row| row["host"] == args[0]["host"]);
+                let exact = ["host", "vm_state", "task_state"];
+                let wanted = exact.iter().filter_map(|field| Some((*field, args[0].get(field)?)));
+                let here = here.filter(|row| wanted.clone().all(|(field, value)| row[field] == *value));
                 let joined = here.map(|row| self.joined(row, &kwargs["expected_attrs"]));
                 list("Instance", &joined.collect::<Vec<_>>())
             }

@@ -1,10 +1,13 @@
 //! The request to end a server.
 
 use compute::ending::Change;
+use compute::instance::Instance;
 use compute::request::{DeleteRequest, Kind};
 use oslo::context::RequestContext;
+use serde_json::Value;
 
 use super::{Args, Method, Unjournalled, instance, origin};
+use crate::instances::save;
 use crate::objects::parse::{self, Malformed};
 
 pub(super) const DELETE: Method = Method {
@@ -17,12 +20,32 @@ pub(super) const DELETE: Method = Method {
     holds_claim: false,
 };
 
+/// The argument that nobody sends: the request is the service's own.
+const OWN: &str = "bessemer_own";
+
 /// Reads a request to end a server.
 pub(super) fn read(args: &Args, context: &RequestContext) -> Result<DeleteRequest, Malformed> {
     Ok(DeleteRequest {
         context: context.clone(),
         instance: instance(args)?,
         block_devices: parse::block_devices(args.get("bdms"), "bdms")?,
+        is_own: args.get(OWN).and_then(Value::as_bool).unwrap_or_default(),
         origin: origin(DELETE.name, args, context),
     })
+}
+
+/// The service's own request. A delete reads instance and disks itself: the journal needs no more than the id.
+pub(super) fn own(context: &RequestContext, instance: &Instance) -> DeleteRequest {
+    let mut known = save::object("Instance");
+    known.insert("uuid", instance.id.0.to_string());
+    let mut args = Args::new();
+    args.insert("instance".to_owned(), known.into_value());
+    args.insert(OWN.to_owned(), true.into());
+    DeleteRequest {
+        context: context.clone(),
+        instance: instance.clone(),
+        block_devices: Vec::new(),
+        is_own: true,
+        origin: origin(DELETE.name, &args, context),
+    }
 }

@@ -56,6 +56,8 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::SoftDelete => &power::SOFT_DELETE,
+        Kind::Restore => &power::RESTORE,
         Kind::CrashDump => &crash_dump::CRASH_DUMP,
         Kind::Delete => &delete::DELETE,
     }
@@ -79,6 +81,10 @@ impl ports::Requests for Requests {
         }
         let context = origin.get("context").filter(|context| context.is_object())?;
         method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
+    }
+
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
+        delete::own(context, instance).into()
     }
 }
 

@@ -30,6 +30,16 @@ pub(super) const REBOOT: Method =
         read(PowerAction::Reboot { hard }, args, context)
     });
 
+pub(super) const SOFT_DELETE: Method =
+    power(Kind::SoftDelete, "soft_delete_instance", "compute_soft_delete_instance", |args, context| {
+        read(PowerAction::SoftDelete, args, context)
+    });
+
+pub(super) const RESTORE: Method =
+    power(Kind::Restore, "restore_instance", "compute_restore_instance", |args, context| {
+        read(PowerAction::Restore, args, context)
+    });
+
 const fn power(kind: Kind, name: &'static str, event: &'static str, read: Read) -> Method {
     let (unjournalled, given_up) = (Unjournalled::Begun, Some(Change::TaskEnds));
     Method { kind, name, event, read, unjournalled, given_up, holds_claim: false }

@@ -59,6 +59,10 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
+    async fn soft_deleted_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,

@@ -155,6 +155,18 @@ impl World {
         *self.on_call.lock().unwrap() = Some((call, Box::new(act)));
     }
 
+    /// How often a call of this name was made.
+    pub fn count(&self, name: &str) -> usize {
+        self.tables().calls.get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until a call of this name was made so often.
+    pub async fn counted(&self, name: &str, times: usize) {
+        while self.count(name) < times {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
+
     /// All is well from now on.
     pub fn end_trouble(&self) {
         self.trouble.lock().unwrap().clear();

@@ -1,14 +1,18 @@
 //! The ports of the compute manager, onto the world's tables.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState};
+use compute::instance::{
+    BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState, VmState,
+};
+use compute::origin::Origin;
 use compute::ports::{
     Action, Announcer, Connector, Error, Event, Fault, Instances, Machines, Networks, Phase, Published,
     Requests, Result, VendorData, VendorDataSource, Volumes,
 };
-use compute::request::{BuildRequest, Kind, NetworkRequests, Request};
+use compute::request::{BuildRequest, DeleteRequest, Kind, NetworkRequests, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -32,6 +36,16 @@ impl Instances for Port {
     async fn on_this_host(&self, _: &RequestContext) -> Result<Vec<Instance>> {
         let here = |i: &&Instance| i.host.as_deref() == Some(HOST) && !i.deleted;
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
+    }
+
+    async fn soft_deleted_here(&self, _: &RequestContext) -> Result<Vec<Instance>> {
+        let waits = |i: &&Instance| {
+            i.host.as_deref() == Some(HOST)
+                && !i.deleted
+                && i.vm_state == VmState::SoftDeleted
+                && i.task_state.is_none()
+        };
+        self.0.call("soft_deleted_here", |t| Ok(t.instances.values().filter(waits).cloned().collect())).await
     }
 
     async fn update(
@@ -191,6 +205,18 @@ impl Requests for Port {
         let request = self.0.tables().requests.get(origin.as_str()?).cloned();
         request.filter(|request| request.kind() == kind)
     }
+
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
+        let request = DeleteRequest {
+            context: context.clone(),
+            instance: instance.clone(),
+            block_devices: Vec::new(),
+            is_own: true,
+            origin: Origin(json!(format!("own delete {}", instance.id))),
+        };
+        self.0.tables().keep(&request);
+        request.into()
+    }
 }
 
 fn brought(request: &BuildRequest) -> Option<Uuid> {
@@ -222,6 +248,9 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
     }
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
+    }
+    if update.deleted_now {
+        stored.deleted_at = Some(SystemTime::now());
     }
     if update.launched_now {
         stored.launched_at = Some("2026-01-01T00:00:00Z".to_owned());

@@ -108,6 +108,7 @@ fn options(state: &Path) -> Options {
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
         sync_interval: None,
+        reclaim_after: Some(Duration::from_hours(1)),
         shutdown_timeout: Duration::from_mins(1),
         create: CreateOptions {
             network_retries: 0,

@@ -115,6 +115,7 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
         context: RequestContext::admin(),
         instance: instance.clone(),
         block_devices: Vec::new(),
+        is_own: false,
         origin: Origin(json!(format!("delete {id}"))),
     };
     tables.keep(&request);
@@ -138,6 +139,8 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
         PowerAction::Start => TaskState::PoweringOn,
         PowerAction::Reboot { hard: false } => TaskState::Rebooting,
         PowerAction::Reboot { hard: true } => TaskState::RebootingHard,
+        PowerAction::SoftDelete => TaskState::SoftDeleting,
+        PowerAction::Restore => TaskState::Restoring,
     };
     let mut tables = world.tables();
     let instance = tables.instances.get_mut(&id).unwrap();
