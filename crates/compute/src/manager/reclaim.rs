@@ -22,7 +22,7 @@ impl Manager {
         let reclaiming = async {
             loop {
                 ticks.tick().await;
-                if let Err(error) = self.reclaim_once(after).await {
+                if let Err(error) = Box::pin(self.reclaim_once(after)).await {
                     tracing::warn!(%error, "the servers that are to be reclaimed are not known; the next period looks again");
                 }
             }
@@ -72,11 +72,7 @@ impl Manager {
         }
         tracing::info!(instance = %instance.id, days = age.as_secs() / 86400, "a deleted server is reclaimed");
         let request = self.shared().ports.requests.own_delete(&context, &instance);
-        if let Err(error) = self.admit(&request).await {
-            // Its trace is the task.
-            tracing::error!(instance = %instance.id, %error, "the delete cannot be journalled and is begun without; see [DEFAULT] state_path");
-        }
-        self.start(request);
+        self.ask_itself(request).await;
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ use crate::request::{Kind, OperationKey};
 
 pub(crate) use run::until_ended;
 pub(crate) use shared::Shared;
-pub use shared::{Options, Ports};
+pub use shared::{Options, Ports, ReapAction, Reaping};
 
 /// How long an operation that met a service that is away waits before it is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);

@@ -13,4 +13,7 @@ pub trait Requests: Send + Sync {
 
     /// A request of the service's own to delete a server. It can be journalled and read again like any other.
     fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request;
+
+    /// The same for a stop, gracefully.
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request;
 }

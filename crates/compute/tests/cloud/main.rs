@@ -8,6 +8,8 @@ mod endings;
 mod hidden;
 mod operations;
 mod power;
+mod power_sync;
+mod reaping;
 mod restart;
 mod soft_delete;
 mod trouble;

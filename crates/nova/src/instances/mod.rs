@@ -13,7 +13,7 @@ mod tests;
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate, VmState};
 use compute::ports::{self, Action, Fault};
-use compute::request::BuildRequest;
+use compute::request::{BuildRequest, Kind};
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::{ReadDeleted, RequestContext};
@@ -166,6 +166,16 @@ impl ports::Instances for Instances {
         self.list(context, filters).await
     }
 
+    async fn deleted_here(
+        &self,
+        context: &RequestContext,
+        ids: &[InstanceId],
+    ) -> ports::Result<Vec<Instance>> {
+        let context = context.with_read_deleted(ReadDeleted::Yes);
+        let filters = json!({"uuid": ids, "host": self.host, "deleted": true, "soft_deleted": false});
+        self.list(&context, filters).await
+    }
+
     async fn ids_on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<InstanceId>> {
         let ids = self
             .conductor
@@ -267,6 +277,10 @@ impl ports::Instances for Instances {
         fault: &Fault,
     ) -> ports::Result<()> {
         actions::record_fault(&self.conductor, context, &self.host, id, fault).await
+    }
+
+    async fn record_action(&self, context: &RequestContext, id: InstanceId, kind: Kind) -> ports::Result<()> {
+        actions::record(&self.conductor, context, id, kind).await
     }
 
     async fn start_event(

@@ -4,10 +4,10 @@ use compute::ending::Change;
 use compute::instance::Instance;
 use compute::request::{DeleteRequest, Kind};
 use oslo::context::RequestContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Args, Method, Unjournalled, instance, origin};
-use crate::instances::save;
+use super::{Args, Method, Unjournalled, instance, named, origin};
+use crate::conductor::arguments;
 use crate::objects::parse::{self, Malformed};
 
 pub(super) const DELETE: Method = Method {
@@ -34,13 +34,9 @@ pub(super) fn read(args: &Args, context: &RequestContext) -> Result<DeleteReques
     })
 }
 
-/// The service's own request. A delete reads instance and disks itself: the journal needs no more than the id.
+/// The service's own request. A delete reads instance and disks itself.
 pub(super) fn own(context: &RequestContext, instance: &Instance) -> DeleteRequest {
-    let mut known = save::object("Instance");
-    known.insert("uuid", instance.id.0.to_string());
-    let mut args = Args::new();
-    args.insert("instance".to_owned(), known.into_value());
-    args.insert(OWN.to_owned(), true.into());
+    let args = arguments(json!({ "instance": named(instance), OWN: true }));
     DeleteRequest {
         context: context.clone(),
         instance: instance.clone(),

@@ -18,6 +18,7 @@ use compute::request::{Kind, Request};
 use oslo::context::RequestContext;
 use serde_json::{Map, Value, json};
 
+use crate::instances::save;
 use crate::objects::parse::{self, Malformed};
 
 type Args = Map<String, Value>;
@@ -86,11 +87,22 @@ impl ports::Requests for Requests {
     fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
         delete::own(context, instance).into()
     }
+
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request {
+        power::own_stop(context, instance).into()
+    }
 }
 
 /// The journal's form of a request. It holds secrets and the user's token.
 fn origin(method: &str, args: &Args, context: &RequestContext) -> Origin {
     Origin(json!({ "method": method, "args": args, "context": context.to_json() }))
+}
+
+/// The instance as the arguments of a request of our own name it: an operation reads the rest itself.
+fn named(instance: &Instance) -> Value {
+    let mut known = save::object("Instance");
+    known.insert("uuid", instance.id.0.to_string());
+    known.into_value()
 }
 
 fn instance(args: &Args) -> Result<Instance, Malformed> {

@@ -1,11 +1,13 @@
 //! The requests to change the power of a server's machine.
 
 use compute::ending::Change;
+use compute::instance::Instance;
 use compute::request::{Kind, PowerAction, PowerRequest, Request};
 use oslo::context::RequestContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Args, Method, Read, Unjournalled, instance, method, origin};
+use super::{Args, Method, Read, Unjournalled, instance, method, named, origin};
+use crate::conductor::arguments;
 use crate::objects::parse::Malformed;
 
 /// An API before 5.x says nothing of `clean_shutdown`: gracefully, as by default.
@@ -52,4 +54,15 @@ fn read(action: PowerAction, args: &Args, context: &RequestContext) -> Result<Re
         action,
         origin: origin(method(action.kind()).name, args, context),
     }))
+}
+
+/// The service's own request to stop a server.
+pub(super) fn own_stop(context: &RequestContext, instance: &Instance) -> PowerRequest {
+    let args = arguments(json!({ "instance": named(instance), "clean_shutdown": true }));
+    PowerRequest {
+        context: context.clone(),
+        instance: instance.clone(),
+        action: PowerAction::Stop { gracefully: true },
+        origin: origin(STOP.name, &args, context),
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
-use compute::request::{BuildRequest, Request};
+use compute::request::{BuildRequest, Kind, Request};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -63,6 +63,10 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
+    async fn deleted_here(&self, _: &RequestContext, _: &[InstanceId]) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,
@@ -93,6 +97,11 @@ impl Instances for Fake {
 
     async fn record_fault(&self, _: &RequestContext, _: InstanceId, fault: &Fault) -> ports::Result<()> {
         self.log.note(format!("fault {} {}", fault.code, fault.message));
+        Ok(())
+    }
+
+    async fn record_action(&self, _: &RequestContext, id: InstanceId, kind: Kind) -> ports::Result<()> {
+        self.log.note(format!("record action {} {id}", kind.name()));
         Ok(())
     }
 

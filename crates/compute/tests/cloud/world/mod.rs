@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
 use compute::ports::{self, Action, Event};
-use compute::request::Request;
+use compute::request::{Kind, Request};
 use driver::{InstanceId, NodeId};
 use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,8 @@ pub struct Tables {
     /// The machines as they were published, and whether nobody may book them.
     pub machines: HashMap<NodeId, bool>,
     pub events: Vec<Recorded>,
+    /// Actions that the service recorded for itself.
+    pub actions: Vec<(InstanceId, Kind)>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,
     /// Notifications of failed builds.
