@@ -1,7 +1,10 @@
-"""Servers whose delete can be taken back, and crash dumps."""
+"""Servers whose delete can be taken back, crash dumps, and what the compute service does between requests."""
+import contextlib
+import os
+
 from checks import check, expect, same_as_stock
-from cloud import scenarios, servers, service
-from cloud.api import ironic
+from cloud import database, observe, scenarios, servers, service
+from cloud.api import ironic, nova, wait_for
 
 
 @check()
@@ -35,3 +38,64 @@ def killed_while_deleted():
 def crash_dump():
     """A crash dump that the hardware cannot do: answer, action, state as stock"""
     same_as_stock('crash-dump', scenarios.crash_dump())
+
+
+@contextlib.contextmanager
+def often(**intervals):
+    """The compute service with short periods, seconds."""
+    names = {f'OS_DEFAULT__{name.upper()}': str(seconds) for name, seconds in intervals.items()}
+    os.environ.update(names)
+    service.stop()
+    service.start()
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+        service.stop()
+        service.start()
+
+
+@check()
+def power_synced():
+    """A machine that goes off behind Nova's back stops the server; one of a stopped server that goes on is switched off"""
+    with often(update_resources_interval=5, sync_power_state_interval=5):
+        scenarios.offered(1)
+        server = servers.create('lab-power-synced')
+        servers.wait_status(server, 'ACTIVE')
+        node = servers.node_of(server)['uuid']
+        # Ironic announces what it does itself; of this it has heard nothing.
+        database.run('ironic', f"update nodes set power_state = 'power off' where uuid = '{node}'")
+        servers.wait_status(server, 'SHUTOFF')
+        database.run('ironic', f"update nodes set power_state = 'power on' where uuid = '{node}'")
+        wait_for('the machine is off', lambda: ironic().get(f'/v1/nodes/{node}')['power_state'] == 'power off', 60)
+        servers.wait_status(server, 'SHUTOFF')
+        seen = [(action['action'], action['events'][-1]['result']) for action in servers.actions_of(server)[1:]]
+        expect(seen == [('stop', 'Success')] * 2, f'actions {seen}')
+        servers.delete(server)
+        servers.wait_gone(server)
+        scenarios.node_settled(node)
+
+
+@check()
+def reaped():
+    """A server that is deleted while the compute service is away: its machine is torn down after the start"""
+    scenarios.offered(1)
+    server = servers.create('lab-reaped')
+    servers.wait_status(server, 'ACTIVE')
+    node = servers.node_of(server)['uuid']
+    names = observe.names_of(server)
+    service.stop()
+    # Nova takes the service for dead at once, and deletes without it.
+    path = f"/os-services/{service.service_id()}"
+    nova().put(path, dict(forced_down=True))
+    try:
+        servers.delete(server)
+        servers.wait_gone(server)
+        expect(servers.node_of(server) is not None, 'the node was freed without the compute service')
+    finally:
+        nova().put(path, dict(forced_down=False))
+    with often(update_resources_interval=5, running_deleted_instance_poll_interval=5):
+        scenarios.node_settled(node)
+    left = observe.comparable(observe.leftovers(server, node), names)
+    same_as_stock('life', left, 'left')

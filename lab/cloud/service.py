@@ -60,6 +60,11 @@ def _record():
     return database.row('nova_cell1', "select * from services where `binary` = 'nova-compute' and host = %s and deleted = 0", settings.COMPUTE_HOST)
 
 
+def service_id():
+    """The compute service's id in Nova's API."""
+    return nova().get('/os-services', binary='nova-compute', host=settings.COMPUTE_HOST)['services'][0]['id']
+
+
 def up():
     """Does Nova's API call the service up, and has it reported?"""
     found = nova().get('/os-services', binary='nova-compute', host=settings.COMPUTE_HOST)['services']

@@ -161,8 +161,6 @@ const METHODS: &[(&str, Route)] = {
             "reserve_block_device_name",
             refuse(Reason::ReserveVolume, Record { event: EventEnd::None, ..FULL }),
         ),
-        ("attach_volume", undo(NotYet, EVENT, Attachment)),
-        ("detach_volume", undo(NotYet, EVENT, Detaching)),
         ("shelve_offload_instance", refuse(NotYet, FULL)),
         ("unshelve_instance", undo(NotYet, FULL, Claim)),
         // What Ironic cannot do.
@@ -184,6 +182,8 @@ const METHODS: &[(&str, Route)] = {
         ("unquiesce_instance", refuse(Unsupported, NOTHING)),
         ("allow_share", refuse(Unsupported, EVENT)),
         ("deny_share", refuse(Unsupported, EVENT)),
+        ("attach_volume", undo(Unsupported, EVENT, Attachment)),
+        ("detach_volume", undo(Unsupported, EVENT, Detaching)),
         ("swap_volume", undo(Unsupported, EVENT, Swap)),
         ("volume_snapshot_create", refuse(Unsupported, NOTHING)),
         ("volume_snapshot_delete", refuse(Unsupported, NOTHING)),

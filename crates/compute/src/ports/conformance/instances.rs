@@ -159,6 +159,19 @@ pub async fn the_instances_that_wait_for_their_end_say_since_when(cloud: &impl C
     assert!(found[0].deleted_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
 }
 
+/// `InstanceList.get_by_filters` with `deleted` and the host, which a deleted row keeps.
+pub async fn the_deleted_instances_of_this_host_are_found_among_others(cloud: &impl ControlPlane) {
+    let (living, deleted, not_asked) = (cloud.has(None).await, cloud.has(None).await, cloud.has(None).await);
+    for id in [deleted, not_asked] {
+        cloud.delete(id).await;
+    }
+    let stranger = InstanceId(Uuid::from_u128(0x00DD));
+    let asked = [living, deleted, stranger];
+    let found = cloud.port().deleted_here(&cloud.context(), &asked).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [deleted]);
+    assert!(found[0].deleted);
+}
+
 /// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without
 /// its `compute_id`.
 pub async fn a_home_is_taken_and_left(cloud: &impl ControlPlane) {
