@@ -85,16 +85,26 @@ impl Manager {
         }
     }
 
-    /// What the API does for a user who stops a server.
+    /// What the API does for a user who stops a server. The request is journalled before the task shows it: a stop without its task ends
+    /// by itself, a task without its stop would be left to a start to end.
     async fn stop(&self, context: &RequestContext, mut instance: Instance) -> Result<()> {
         let ports = &self.shared().ports;
+        let request = ports.requests.own_stop(context, &instance);
+        self.keep(&request).await;
         let task = Some(Some(TaskState::PoweringOff));
         let update = InstanceUpdate { task_state: task, ..InstanceUpdate::default() };
-        ports.instances.update(context, &mut instance, update, Expect::Task(vec![None])).await?;
+        match ports.instances.update(context, &mut instance, update, Expect::Task(vec![None])).await {
+            // The task may have been set: the stop looks.
+            Ok(()) | Err(Error::Unavailable(_)) => {}
+            Err(error) => {
+                self.withdraw(&request).await;
+                return Err(error);
+            }
+        }
         if let Err(error) = ports.instances.record_action(context, instance.id, Kind::Stop).await {
             tracing::warn!(instance = %instance.id, %error, "the stop is in no list of actions");
         }
-        self.ask_itself(ports.requests.own_stop(context, &instance)).await;
+        self.start(request);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use compute::request::{Kind, PowerAction};
 use driver::NodeId;
 use ironic_sim::{Call, Node, State};
 
-use crate::restart::{build, cloud, first, nothing_is_journalled};
+use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Process, World, power};
 
 /// Long enough for two reports.
@@ -138,6 +138,32 @@ async fn a_moment_between_two_lists_is_no_difference() {
     process.ended().await;
     assert_eq!(shown(&world), (VmState::Active, None, Power::Running));
     assert_eq!(world.count("get"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_is_stopped_wherever_the_process_is_killed() {
+    for vm_state in [VmState::Active, VmState::Stopped] {
+        kill_at_each_of(9, async |kill, why| {
+            let state = tempfile::tempdir().unwrap();
+            let (world, node) = server(state.path(), vm_state.clone()).await;
+            let other = if vm_state == VmState::Active { "power off" } else { "power on" };
+            switch(&world, node, other);
+            let process = Process::start(&world, state.path(), Some(kill));
+            tokio::select! {
+                () = process.runs_for(A_WHILE) => {}
+                () = process.shutdown.cancelled() => {}
+            }
+            process.ended().await;
+            let calls = world.calls_made();
+            start_again(&world, state.path()).await;
+            run(&world, state.path()).await;
+            assert_eq!(shown(&world), (VmState::Stopped, None, Power::Shutdown), "{why}");
+            assert_eq!(world.sim.node(node.0).power_state.as_deref(), Some("power off"), "{why}");
+            assert!(world.tables().faults.is_empty(), "{why}: {:?}", world.tables().faults);
+            calls > kill.call
+        })
+        .await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

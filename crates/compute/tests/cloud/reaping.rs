@@ -9,7 +9,7 @@ use driver::NodeId;
 use ironic_sim::State;
 use uuid::Uuid;
 
-use crate::restart::{build, cloud, first, is_gone, nothing_is_journalled};
+use crate::restart::{build, cloud, first, is_gone, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Process, World};
 
 /// Long enough for two reports.
@@ -67,4 +67,26 @@ async fn anybody_elses_machine_is_left_alone() {
     world.tables().instances.remove(&first());
     run(&world, state.path()).await;
     assert_eq!(world.sim.node(node.0).tear_downs, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_torn_down_wherever_the_process_is_killed() {
+    kill_at_each_of(7, async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, node) = deleted(state.path(), Duration::from_mins(5)).await;
+        let process = Process::start(&world, state.path(), Some(kill));
+        tokio::select! {
+            () = process.runs_for(A_WHILE) => {}
+            () = process.shutdown.cancelled() => {}
+        }
+        process.ended().await;
+        let calls = world.calls_made();
+        start_again(&world, state.path()).await;
+        run(&world, state.path()).await;
+        world.sim.wait_for_state(node.0, State::Available).await;
+        is_gone(&world, first(), &why);
+        assert_eq!(world.sim.node(node.0).tear_downs, 1, "{why}");
+        calls > kill.call
+    })
+    .await;
 }
