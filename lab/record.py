@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import golden, nodes, observe, scenarios
+from cloud import golden, nodes, observe, rescue, scenarios
 
 
 def picture():
@@ -17,7 +17,8 @@ STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, '
            'from-volume': scenarios.from_volume, 'two-volumes': scenarios.two_volumes,
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
            'soft-deleted': scenarios.soft_deleted, 'crash-dump': scenarios.crash_dump,
-           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled}
+           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled,
+           'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused}
 
 
 def main(names):

@@ -56,6 +56,22 @@ def pid():
     return None
 
 
+@contextlib.contextmanager
+def configured(text):
+    """The compute service restarted with these lines at the end of its configuration, and with its own again."""
+    local = settings.ETC / 'nova' / 'nova-compute-extra.conf'
+    before = local.read_text()
+    local.write_text(before + text)
+    try:
+        stop()
+        start()
+        yield
+    finally:
+        local.write_text(before)
+        stop()
+        start()
+
+
 def _record():
     return database.row('nova_cell1', "select * from services where `binary` = 'nova-compute' and host = %s and deleted = 0", settings.COMPUTE_HOST)
 

@@ -242,6 +242,10 @@ async fn start(
         let reclaiming = manager.clone();
         parts.work.run("end of deleted servers", |stop| async move { reclaiming.reclaim(stop).await });
     }
+    if options::manager(config).rescue_timeout.is_some() {
+        let ending = manager.clone();
+        parts.work.run("end of long rescues", |stop| async move { ending.end_overdue_rescues(stop).await });
+    }
     Ok(Running { reporter, records })
 }
 

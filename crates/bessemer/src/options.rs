@@ -118,6 +118,8 @@ pub fn manager(config: &Config) -> compute::Options {
             .map(Duration::from_secs),
         power_sync_interval: interval(config, "sync_power_state_interval"),
         reaping: reaping(config),
+        rescue_timeout: Some(top.seconds("rescue_timeout"))
+            .filter(|timeout| !timeout.is_zero() && top.bool("periodic_enable")),
         create: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),

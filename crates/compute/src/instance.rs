@@ -50,6 +50,8 @@ pub enum TaskState {
     #[serde(rename = "soft-deleting")]
     SoftDeleting,
     Restoring,
+    Rescuing,
+    Unrescuing,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),
@@ -154,8 +156,8 @@ pub struct Instance {
     pub default_ephemeral_device: Option<String>,
     pub default_swap_device: Option<String>,
     pub config_drive: Option<String>,
-    /// RFC 3339; set when the server first became active.
-    pub launched_at: Option<String>,
+    /// When the server became active first, or was rescued last.
+    pub launched_at: Option<SystemTime>,
     /// Since when it is deleted, or waits to be.
     pub deleted_at: Option<SystemTime>,
     pub os_type: Option<String>,

@@ -255,13 +255,26 @@ impl Driver {
         Ok(())
     }
 
-    /// Boots the rescue system on the run's instance's node, with this password, and returns the node as it is then. The machine must be off.
-    pub async fn rescue(&self, run: Run<'_>, node: NodeId, password: &SecretString) -> Result<Node, Error> {
-        self.rescued(run, node, rescue::Goal::Rescued, Some(password.clone())).await
+    /// Switches the machine of the run's instance off and boots the rescue system on it, with this password; returns the node as it
+    /// is then, on. `soft` is how long the operating system may take to shut down; `None` cuts the power at once.
+    pub async fn rescue(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        password: &SecretString,
+        soft: Option<Duration>,
+    ) -> Result<Node, Error> {
+        // Once the rescue was asked for, what runs there is the rescue system.
+        if !rescue::is_asked(run.progress).await {
+            self.set_power(run, node, PowerChange::Off { soft }).await?;
+        }
+        self.rescued(run, node, rescue::Goal::Rescued, Some(password.clone())).await?;
+        self.set_power(run, node, PowerChange::On).await
     }
 
-    /// Ends a rescue: the machine boots its own system again. Returns the node as it is then.
-    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<Node, Error> {
+    /// Ends a rescue, also one that failed: the machine boots its own system again, unless the rescue interface leaves it off. A
+    /// node that is not rescued is left as it is.
+    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<(), Error> {
         self.rescued(run, node, rescue::Goal::Active, None).await
     }
 
@@ -328,11 +341,11 @@ impl Driver {
         node: NodeId,
         goal: rescue::Goal,
         password: Option<SecretString>,
-    ) -> Result<Node, Error> {
+    ) -> Result<(), Error> {
         let wanted = rescue::Wanted { node, instance: run.instance, goal };
         let mut operation = Rescue { ironic: self.ironic(run.caller), wanted, password };
-        let seen = self.runner(run).run(&mut operation).await?;
-        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+        self.runner(run).run(&mut operation).await?;
+        Ok(())
     }
 
     async fn free(&self, run: Run<'_>, mut operation: TearDown) -> Result<Option<Node>, Error> {

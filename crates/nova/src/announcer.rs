@@ -166,6 +166,8 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::SoftDelete => "soft_delete",
         Event::Restore => "restore",
         Event::TriggerCrashDump => "trigger_crash_dump",
+        Event::Rescue { .. } => "rescue",
+        Event::Unrescue => "unrescue",
     };
     let phase = match phase {
         Phase::Start => "start",
@@ -197,6 +199,7 @@ mod tests {
     fn an_event_has_the_name_that_its_consumers_know() {
         assert_eq!(event_type(Event::Create, Phase::Error("x")), "instance.create.error");
         assert_eq!(event_type(Event::Shutdown, Phase::End), "instance.shutdown.end");
+        assert_eq!(event_type(Event::Rescue { image: None }, Phase::Start), "instance.rescue.start");
     }
 
     #[tokio::test]

@@ -142,6 +142,8 @@ fn request(instance: &Instance, image: Option<Uuid>) -> Request {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use axum::http::{HeaderMap, StatusCode};
     use axum::response::IntoResponse;
@@ -151,6 +153,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use compute::ports::conformance::vendor_data::Operator;
     use compute::testing;
 
     async fn services() -> String {
@@ -286,4 +289,43 @@ mod tests {
         let fatal = ask(Options { failure_fatal: true, ..options }).await.err().unwrap().to_string();
         assert!(fatal.contains("broken"), "{fatal}");
     }
+
+    /// One service of the operator's, which can be away.
+    struct Lab {
+        source: Source,
+        is_away: Arc<AtomicBool>,
+    }
+
+    async fn lab() -> Lab {
+        let is_away = Arc::new(AtomicBool::new(false));
+        let away = is_away.clone();
+        let app = Router::new().route(
+            "/cmdb",
+            post(async move || {
+                if away.load(Ordering::Relaxed) {
+                    return StatusCode::SERVICE_UNAVAILABLE.into_response();
+                }
+                Json(json!({"rack": 7})).into_response()
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/cmdb", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let targets = vec![target("cmdb", url)];
+        let source = source(Options { dynamic: true, targets, failure_fatal: true, ..Options::default() });
+        Lab { source, is_away }
+    }
+
+    #[async_trait]
+    impl Operator for Lab {
+        fn port(&self) -> &dyn VendorDataSource {
+            &self.source
+        }
+
+        async fn is_away(&self) {
+            self.is_away.store(true, Ordering::Relaxed);
+        }
+    }
+
+    compute::conformance!(vendor_data, lab());
 }

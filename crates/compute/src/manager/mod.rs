@@ -1,6 +1,7 @@
 //! The compute manager: takes requests, runs each to its end, and resumes after a restart what was under way.
 
 mod events;
+mod overdue;
 mod own;
 mod power_sync;
 mod reap;

@@ -13,7 +13,7 @@ impl Manager {
     /// Journals a request of the service's own. One that the journal does not take is begun all the same: its trace is the instance's
     /// task, or what is found again in a later period.
     pub(super) async fn keep(&self, request: &Request) {
-        if let Err(error) = self.admit(request).await {
+        if let Err(error) = Box::pin(self.admit(request)).await {
             let (operation, instance) = (request.kind().name(), request.instance().id);
             tracing::error!(operation, %instance, %error, "the operation cannot be journalled and is begun without; see [DEFAULT] state_path");
         }

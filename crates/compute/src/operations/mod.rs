@@ -22,6 +22,7 @@ mod delete;
 mod existing;
 mod frame;
 mod power;
+mod rescue;
 mod run;
 mod shared;
 pub(crate) mod table;
@@ -58,7 +59,7 @@ pub(crate) enum Start {
     Resumed,
     /// As resumed; those who listen know this of it.
     Announced(Announced),
-    /// A create that had failed for this reason; what is left is to undo it and to say so.
+    /// It had failed for this reason; what is left is to undo it and to say so.
     Failed(Verdict),
     /// An outcome that could not be written to its end.
     Ending(Ending),

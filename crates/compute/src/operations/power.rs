@@ -6,8 +6,6 @@
 //! The driver finds by itself how far a change had come that was cut off; here only the server's task says whether it is still
 //! wanted.
 
-use std::time::Duration;
-
 use driver::PowerChange;
 use openstack::ironic::Node;
 
@@ -92,16 +90,11 @@ impl Power {
         match self.action {
             PowerAction::Start | PowerAction::Restore => PowerChange::On,
             PowerAction::SoftDelete => PowerChange::Off { soft: None },
-            PowerAction::Stop { gracefully } => PowerChange::Off { soft: gracefully.then(|| self.timeout()) },
+            PowerAction::Stop { gracefully } => {
+                PowerChange::Off { soft: self.server.shutdown_timeout().filter(|_| gracefully) }
+            }
             PowerAction::Reboot { hard } => PowerChange::Reboot { soft: !hard },
         }
-    }
-
-    /// How long the operating system may take to shut down: the image says, or the operator.
-    fn timeout(&self) -> Duration {
-        let of_image = self.server.instance.image_property("os_shutdown_timeout");
-        let of_image = of_image.and_then(|text| text.parse().ok());
-        of_image.map_or(self.server.this.shared.options.shutdown_timeout, Duration::from_secs)
     }
 
     async fn finish(&mut self, node: &Node) -> Result<(), Failure> {

@@ -57,6 +57,8 @@ pub struct Options {
     pub reaping: Option<Reaping>,
     /// `shutdown_timeout`: how long an operating system may take to shut down, unless the image says otherwise.
     pub shutdown_timeout: Duration,
+    /// `rescue_timeout`: how long a server may stay rescued; `None`: as long as its user likes.
+    pub rescue_timeout: Option<Duration>,
     /// About builds.
     pub create: create::Options,
 }

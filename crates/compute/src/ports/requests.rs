@@ -16,4 +16,7 @@ pub trait Requests: Send + Sync {
 
     /// The same for a stop, gracefully.
     fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request;
+
+    /// A request of the service's own to end a rescue. It can be journalled and read again like any other.
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request;
 }

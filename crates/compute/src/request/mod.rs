@@ -1,6 +1,7 @@
 //! What the control plane asks for.
 
 mod create;
+mod rescue;
 
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -11,6 +12,7 @@ use crate::instance::{BlockDevice, Instance};
 use crate::origin::Origin;
 
 pub use create::{BuildRequest, InjectedFile, NetworkRequest, NetworkRequests};
+pub use rescue::{RescueAction, RescueRequest};
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
 /// left the instance.
@@ -25,6 +27,10 @@ pub enum Kind {
     Start,
     /// A server's machine is restarted.
     Reboot,
+    /// A server's machine boots a rescue system.
+    Rescue,
+    /// A server's machine boots its own system again.
+    Unrescue,
     /// A server is deleted so that it can be restored: its machine is switched off.
     SoftDelete,
     /// A server that was deleted so is there again: its machine is switched on.
@@ -36,6 +42,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Stop,
+        Self::Start,
+        Self::Reboot,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::SoftDelete,
+        Self::Restore,
+        Self::CrashDump,
+        Self::Delete,
+    ];
+
     /// Its name in logs, metrics and lists.
     pub fn name(self) -> &'static str {
         match self {
@@ -43,6 +63,8 @@ impl Kind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Reboot => "reboot",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
             Self::SoftDelete => "soft_delete",
             Self::Restore => "restore",
             Self::CrashDump => "crash_dump",
@@ -69,6 +91,7 @@ pub enum Request {
     Create(BuildRequest),
     Power(PowerRequest),
     CrashDump(CrashDumpRequest),
+    Rescue(RescueRequest),
     Delete(DeleteRequest),
 }
 
@@ -86,6 +109,7 @@ impl Request {
             Self::Create(_) => Kind::Create,
             Self::Power(request) => request.action.kind(),
             Self::CrashDump(_) => Kind::CrashDump,
+            Self::Rescue(request) => request.action.kind(),
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -95,6 +119,7 @@ impl Request {
             Self::Create(BuildRequest { context, instance, origin, .. })
             | Self::Power(PowerRequest { context, instance, origin, .. })
             | Self::CrashDump(CrashDumpRequest { context, instance, origin })
+            | Self::Rescue(RescueRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -150,6 +175,12 @@ impl From<PowerRequest> for Request {
 impl From<CrashDumpRequest> for Request {
     fn from(request: CrashDumpRequest) -> Self {
         Self::CrashDump(request)
+    }
+}
+
+impl From<RescueRequest> for Request {
+    fn from(request: RescueRequest) -> Self {
+        Self::Rescue(request)
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance, TaskState};
-use compute::ports::conformance::{instances, machines, networks, volumes};
-use compute::ports::{Action, Instances, Machines, Networks, Volumes};
-use compute::request::BuildRequest;
+use compute::ports::conformance::{instances, machines, networks, requests, vendor_data, volumes};
+use compute::ports::{Action, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
+use compute::request::{BuildRequest, PowerAction, Request, RescueAction};
 use driver::{InstanceId, NodeId};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Port, World, server};
+use crate::world::{HOST, Port, Trouble, World, crash_dump, delete, power, rescue, server};
 
 /// A world, and its ports.
 struct Cloud {
@@ -166,6 +166,44 @@ impl machines::Cloud for Cloud {
     }
 }
 
+#[async_trait]
+impl requests::ControlPlane for Cloud {
+    fn port(&self) -> &dyn Requests {
+        &self.port
+    }
+
+    async fn ask(&self) -> Vec<Request> {
+        let create = self.server();
+        let id = create.instance.id;
+        let mut asked =
+            vec![create.into(), delete(&self.world, id).into(), crash_dump(&self.world, id).into()];
+        for action in [
+            PowerAction::Stop { gracefully: true },
+            PowerAction::Start,
+            PowerAction::Reboot { hard: true },
+            PowerAction::SoftDelete,
+            PowerAction::Restore,
+        ] {
+            asked.push(power(&self.world, id, action).into());
+        }
+        let rescues =
+            [RescueAction::Rescue { password: None, image: None, gracefully: true }, RescueAction::Unrescue];
+        asked.extend(rescues.map(|action| rescue(&self.world, id, action).into()));
+        asked
+    }
+}
+
+#[async_trait]
+impl vendor_data::Operator for Cloud {
+    fn port(&self) -> &dyn VendorDataSource {
+        &self.port
+    }
+
+    async fn is_away(&self) {
+        self.world.trouble("vendor_data", Trouble::Unavailable);
+    }
+}
+
 mod instances_of_the_world {
     compute::conformance!(instances, super::cloud());
 }
@@ -176,6 +214,14 @@ mod machines_of_the_world {
 
 mod networks_of_the_world {
     compute::conformance!(networks, super::cloud());
+}
+
+mod requests_of_the_world {
+    compute::conformance!(requests, super::cloud());
+}
+
+mod vendor_data_of_the_world {
+    compute::conformance!(vendor_data, super::cloud());
 }
 
 mod volumes_of_the_world {

@@ -78,6 +78,10 @@ pub fn payload(event: Event, source: &Source<'_>) -> Value {
             add_creation(&mut fields, source);
             primitive("InstanceCreatePayload", "1.13", &fields)
         }
+        Event::Rescue { image } => {
+            fields.insert("rescue_image_ref".into(), json!(image));
+            primitive("InstanceActionRescuePayload", "1.4", &fields)
+        }
         _ => primitive("InstanceActionPayload", "1.9", &fields),
     }
 }
@@ -255,6 +259,18 @@ mod tests {
         assert_eq!(address["address"], "10.88.0.196");
         assert_eq!(address["label"], "smoke-net");
         assert_eq!(payload["nova_object.data"]["request_id"], Value::Null);
+    }
+
+    #[test]
+    fn a_rescue_tells_the_image_that_the_user_wants() {
+        let instance = instance(&testing::args(&testing::stop_message()));
+        let context = RequestContext::admin();
+        let image = uuid::Uuid::from_u128(1);
+        for image in [Some(image), None] {
+            let payload = payload(Event::Rescue { image }, &source(&instance, &context, "%(uuid)s"));
+            assert_eq!(payload["nova_object.name"], "InstanceActionRescuePayload");
+            assert_eq!(payload["nova_object.data"]["rescue_image_ref"], json!(image));
+        }
     }
 
     #[test]

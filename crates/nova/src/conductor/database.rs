@@ -134,6 +134,7 @@ impl Tables {
                     of.map(|event| row(json!({"event": event.name, "finish_time": event.finish_time})));
                 list("InstanceActionEvent", &rows.collect::<Vec<_>>())
             }
+            "InstanceAction.action_start" => Value::Null,
             "InstanceActionEvent.event_start" => {
                 self.events.push(Event {
                     instance: first.to_owned(),

@@ -52,7 +52,7 @@ fn fault_object(host: &str, id: InstanceId, fault: &Fault) -> Object {
     primitive
 }
 
-/// Records an action that nobody asked the API for, under the context's request id.
+/// Records an action that the service has for itself; the API shows it by the kind's name (`nova/compute/instance_actions.py`).
 pub async fn record(
     conductor: &Conductor,
     context: &RequestContext,

@@ -176,6 +176,12 @@ impl ports::Instances for Instances {
         self.list(&context, filters).await
     }
 
+    async fn rescued_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
+        let rescued = json!(VmState::Rescued);
+        let filters = json!({"host": self.host, "deleted": false, "vm_state": rescued, "task_state": null});
+        self.list(context, filters).await
+    }
+
     async fn ids_on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<InstanceId>> {
         let ids = self
             .conductor

@@ -7,6 +7,7 @@ mod crash_dump;
 mod create;
 mod delete;
 mod power;
+mod rescue;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,8 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::SoftDelete => &power::SOFT_DELETE,
         Kind::Restore => &power::RESTORE,
         Kind::CrashDump => &crash_dump::CRASH_DUMP,
+        Kind::Rescue => &rescue::RESCUE,
+        Kind::Unrescue => &rescue::UNRESCUE,
         Kind::Delete => &delete::DELETE,
     }
 }
@@ -90,6 +93,10 @@ impl ports::Requests for Requests {
 
     fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request {
         power::own_stop(context, instance).into()
+    }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        rescue::own_unrescue(context, instance).into()
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
-use compute::request::{NetworkRequests, PowerAction, Request};
+use compute::ports::conformance::requests::ControlPlane;
+use compute::request::{NetworkRequests, PowerAction, RescueAction};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -43,6 +45,27 @@ fn a_captured_delete_is_read_with_the_addresses_it_gives_back() {
     assert_eq!(delete.instance.network.0[0].id, "85519b84-2652-424b-bebf-dd9dde56c4d9");
     assert_eq!(delete.instance.power, Power::Shutdown);
     assert_eq!(delete.block_devices[0].device_name.as_deref(), Some("/dev/sda"));
+}
+
+#[test]
+fn a_rescue_is_read_with_its_password_and_image_and_the_journal_keeps_both() {
+    let mut args = testing::args(&testing::stop_message());
+    args.insert("rescue_password".into(), json!("canary"));
+    args.insert("rescue_image_ref".into(), json!("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913"));
+    args.insert("clean_shutdown".into(), json!(false));
+    let read = |args: &Args| method(Kind::Rescue).read(args, &RequestContext::admin()).unwrap();
+    let rescue = read(&args);
+    assert!(!format!("{rescue:?}").contains("canary"));
+    let Some(Request::Rescue(again)) = Requests.decode(Kind::Rescue, &rescue.origin().0) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = again.action else { panic!() };
+    assert_eq!(password.unwrap().expose_secret(), "canary");
+    assert!(image.is_some() && !gracefully);
+    for name in ["rescue_password", "rescue_image_ref", "clean_shutdown"] {
+        args.insert(name.into(), json!(null));
+    }
+    let Request::Rescue(rescue) = read(&args) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = rescue.action else { panic!() };
+    assert!(password.is_none() && image.is_none() && gracefully);
 }
 
 #[test]
@@ -145,3 +168,38 @@ fn what_nova_api_asks_for_is_no_request_of_our_own() {
     let delete = delete::read(&testing::args(&message), &RequestContext::from_message(&message)).unwrap();
     assert!(!delete.is_own);
 }
+
+/// A stock Nova that asks for everything.
+struct Stock;
+
+#[async_trait]
+impl ControlPlane for Stock {
+    fn port(&self) -> &dyn ports::Requests {
+        &Requests
+    }
+
+    async fn ask(&self) -> Vec<Request> {
+        let context = RequestContext::from_message(&testing::build_message());
+        let args = |kind| match kind {
+            Kind::Create => testing::build_args(),
+            Kind::Stop
+            | Kind::Start
+            | Kind::Rescue
+            | Kind::Unrescue
+            | Kind::SoftDelete
+            | Kind::Restore
+            | Kind::CrashDump => testing::args(&testing::stop_message()),
+            Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
+            Kind::Delete => testing::args(&testing::terminate_message()),
+        };
+        Kind::ALL.map(|kind| method(kind).read(&args(kind), &context).unwrap()).into()
+    }
+}
+
+/// Arguments, and more.
+fn with(mut args: Args, more: &[(&str, Value)]) -> Args {
+    args.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    args
+}
+
+compute::conformance!(requests, async { Stock });

@@ -67,6 +67,10 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
+    async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,

@@ -138,6 +138,8 @@ const METHODS: &[(&str, Route)] = {
         operation(Kind::Stop),
         operation(Kind::Start),
         operation(Kind::Reboot),
+        operation(Kind::Rescue),
+        operation(Kind::Unrescue),
         operation(Kind::SoftDelete),
         operation(Kind::Restore),
         operation(Kind::CrashDump),
@@ -149,8 +151,6 @@ const METHODS: &[(&str, Route)] = {
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
         ("rebuild_instance", undo(NotYet, FULL, Rebuild)),
-        ("rescue_instance", refuse(NotYet, FULL)),
-        ("unrescue_instance", refuse(NotYet, FULL)),
         ("attach_interface", refuse(Reason::AttachInterface, EVENT)),
         ("detach_interface", refuse(NotYet, EVENT)),
         ("add_fixed_ip_to_instance", refuse(NotYet, FAULT)),
@@ -241,6 +241,13 @@ mod tests {
     #[test]
     fn no_method_stands_twice() {
         assert_eq!(names().collect::<BTreeSet<_>>().len(), names().count());
+    }
+
+    #[test]
+    fn every_operation_has_a_method_that_is_journalled() {
+        for kind in Kind::ALL {
+            assert_eq!(route(requests::method(kind).name).and_then(Route::journalled), Some(kind));
+        }
     }
 
     #[test]

@@ -117,10 +117,11 @@ async fn what_ironic_cannot_do_ends_with_fault_event_and_task_in_this_order() {
 async fn what_this_release_cannot_do_yet_says_so() {
     let fake = Fake::default();
     let args = testing::args(&testing::stop_message());
-    let failure = send(&fake, request("rescue_instance", args.clone())).await.unwrap_err();
+    let failure = send(&fake, request("shelve_offload_instance", args.clone())).await.unwrap_err();
     assert_eq!(failure.module, "nova.exception");
-    assert_eq!(fake.log.lines()[1], "fault 500 rescue instance is not supported by this release of Bessemer");
-    let call = Request { wants_reply: true, ..request("rescue_instance", args) };
+    let told = "fault 500 shelve offload instance is not supported by this release of Bessemer";
+    assert_eq!(fake.log.lines()[1], told);
+    let call = Request { wants_reply: true, ..request("shelve_offload_instance", args) };
     assert_eq!(send(&fake, call).await.unwrap_err().module, "builtins");
 }
 

@@ -131,7 +131,7 @@ mod tests {
         let mut server = instance();
         assert!(!needs_config_drive(&server, &options));
         assert!(needs_config_drive(&server, &forced));
-        server.launched_at = Some("2026-01-01T00:00:00Z".to_owned());
+        server.launched_at = Some(std::time::SystemTime::UNIX_EPOCH);
         assert!(!needs_config_drive(&server, &forced));
         server.config_drive = Some("True".to_owned());
         assert!(needs_config_drive(&server, &options));

@@ -172,6 +172,31 @@ pub async fn the_deleted_instances_of_this_host_are_found_among_others(cloud: &i
     assert!(found[0].deleted);
 }
 
+/// `InstanceList.get_by_filters` with the state and without a task; `launched_at` of a row is what the rescue set.
+pub async fn the_instances_that_are_rescued_say_since_when(cloud: &impl ControlPlane) {
+    let (rescued, on_its_way, running) =
+        (cloud.has(None).await, cloud.has(None).await, cloud.has(None).await);
+    let context = cloud.context();
+    let unrescuing = Some(TaskState::Unrescuing);
+    for (id, vm_state, task) in [
+        (rescued, VmState::Rescued, None),
+        (on_its_way, VmState::Rescued, unrescuing),
+        (running, VmState::Active, None),
+    ] {
+        let mut copy = read(cloud, id).await;
+        let update = InstanceUpdate {
+            vm_state: Some(vm_state),
+            task_state: Some(task),
+            launched_now: true,
+            ..InstanceUpdate::default()
+        };
+        cloud.port().update(&context, &mut copy, update, Expect::Anything).await.expect("it can be changed");
+    }
+    let found = cloud.port().rescued_here(&context).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [rescued]);
+    assert!(found[0].launched_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
+}
+
 /// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without
 /// its `compute_id`.
 pub async fn a_home_is_taken_and_left(cloud: &impl ControlPlane) {

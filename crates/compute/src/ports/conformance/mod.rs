@@ -2,7 +2,7 @@
 //! on, checked against a control plane that the test can arrange.
 //!
 //! An adapter implements the trait of its port's module ([`instances::ControlPlane`], [`machines::Cloud`],
-//! [`networks::Cloud`], [`volumes::Cloud`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
+//! [`networks::Cloud`], [`volumes::Cloud`], [`requests::ControlPlane`], [`vendor_data::Operator`]) and calls [`conformance!`](crate::conformance) in its tests. Where a sentence rests on
 //! what Nova, Neutron or Cinder do, it names the place in a stock Nova.
 
 // They are tests: a failure is a panic.
@@ -11,6 +11,8 @@
 pub mod instances;
 pub mod machines;
 pub mod networks;
+pub mod requests;
+pub mod vendor_data;
 pub mod volumes;
 
 /// Makes a test of each sentence of a port: `conformance!(instances, new())`. The expression makes a new
@@ -32,6 +34,7 @@ macro_rules! conformance {
                 the_instances_of_this_host_are_those_that_live,
                 the_instances_that_wait_for_their_end_say_since_when,
                 the_deleted_instances_of_this_host_are_found_among_others,
+                the_instances_that_are_rescued_say_since_when,
                 a_home_is_taken_and_left,
                 what_a_build_did_to_the_networks_is_known_until_it_is_over,
                 the_addresses_are_read_as_they_were_stored,
@@ -80,6 +83,20 @@ macro_rules! conformance {
                 a_detach_ends_the_attachment_keeps_the_volume_and_again_is_no_error,
                 a_detach_of_a_server_that_ends_deletes_what_goes_with_it,
             ]
+        );
+    };
+    (requests, $new:expr) => {
+        $crate::conformance!(
+            @requests,
+            $new,
+            [a_request_is_the_same_after_a_restart, what_is_no_request_of_a_kind_is_none]
+        );
+    };
+    (vendor_data, $new:expr) => {
+        $crate::conformance!(
+            @vendor_data,
+            $new,
+            [the_additions_are_the_same_for_the_same_server, a_source_that_is_away_is_unavailable]
         );
     };
     (@$port:ident, $new:expr, [$($sentence:ident),* $(,)?]) => { $(

@@ -14,7 +14,8 @@ use compute::ports::{
     Published, Requests, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{
-    BuildRequest, DeleteRequest, Kind, NetworkRequests, PowerAction, PowerRequest, Request,
+    BuildRequest, DeleteRequest, Kind, NetworkRequests, PowerAction, PowerRequest, Request, RescueAction,
+    RescueRequest,
 };
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -54,6 +55,16 @@ impl Instances for Port {
     async fn deleted_here(&self, _: &RequestContext, ids: &[InstanceId]) -> Result<Vec<Instance>> {
         let is_it = |i: &&Instance| ids.contains(&i.id) && i.deleted && i.host.as_deref() == Some(HOST);
         self.0.call("deleted_here", |t| Ok(t.instances.values().filter(is_it).cloned().collect())).await
+    }
+
+    async fn rescued_here(&self, _: &RequestContext) -> Result<Vec<Instance>> {
+        let is_rescued = |i: &&Instance| {
+            i.host.as_deref() == Some(HOST)
+                && !i.deleted
+                && i.vm_state == VmState::Rescued
+                && i.task_state.is_none()
+        };
+        self.0.call("rescued_here", |t| Ok(t.instances.values().filter(is_rescued).cloned().collect())).await
     }
 
     async fn update(
@@ -245,6 +256,17 @@ impl Requests for Port {
         self.0.tables().keep(&request);
         request.into()
     }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        let request = RescueRequest {
+            context: context.clone(),
+            instance: instance.clone(),
+            action: RescueAction::Unrescue,
+            origin: Origin(json!(format!("own unrescue {}", instance.id))),
+        };
+        self.0.tables().keep(&request);
+        request.into()
+    }
 }
 
 fn brought(request: &BuildRequest) -> Option<Uuid> {
@@ -281,7 +303,7 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
         stored.deleted_at = Some(SystemTime::now());
     }
     if update.launched_now {
-        stored.launched_at = Some("2026-01-01T00:00:00Z".to_owned());
+        stored.launched_at = Some(SystemTime::now());
     }
 }
 

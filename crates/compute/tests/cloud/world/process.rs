@@ -134,6 +134,7 @@ fn options(state: &Path) -> Options {
             action: compute::ReapAction::Reap,
         }),
         reclaim_after: Some(Duration::from_hours(1)),
+        rescue_timeout: Some(Duration::from_hours(1)),
         shutdown_timeout: Duration::from_mins(1),
         create: CreateOptions {
             network_retries: 0,

@@ -6,7 +6,7 @@ use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
     BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
-    PowerRequest, Request,
+    PowerRequest, Request, RescueAction, RescueRequest,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -148,6 +148,22 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
     let origin = Origin(json!(format!("{} {id}", action.kind().name())));
     let request =
         PowerRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
+    tables.keep(&request);
+    request
+}
+
+/// The request to rescue a server or to end that, after the API has set its task.
+pub fn rescue(world: &World, id: InstanceId, action: RescueAction) -> RescueRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    let task = match action {
+        RescueAction::Rescue { .. } => TaskState::Rescuing,
+        RescueAction::Unrescue => TaskState::Unrescuing,
+    };
+    instance.task_state = Some(task);
+    let origin = Origin(json!(format!("{} {id}", action.kind().name())));
+    let request =
+        RescueRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
     tables.keep(&request);
     request
 }
