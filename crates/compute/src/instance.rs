@@ -47,6 +47,9 @@ pub enum TaskState {
     RebootingHard,
     RebootPendingHard,
     RebootStartedHard,
+    #[serde(rename = "soft-deleting")]
+    SoftDeleting,
+    Restoring,
     Rescuing,
     Unrescuing,
     /// Any other task of the control plane; kept as it came.
@@ -155,6 +158,8 @@ pub struct Instance {
     pub config_drive: Option<String>,
     /// When the server became active first, or was rescued last.
     pub launched_at: Option<SystemTime>,
+    /// Since when it is deleted, or waits to be.
+    pub deleted_at: Option<SystemTime>,
     pub os_type: Option<String>,
     pub ec2_ids: Ec2Ids,
     /// The server asks for certificate validation of its image, which Ironic cannot do.
@@ -200,6 +205,7 @@ impl Instance {
             default_swap_device: None,
             config_drive: None,
             launched_at: None,
+            deleted_at: None,
             os_type: None,
             ec2_ids: Ec2Ids::default(),
             has_trusted_certs: false,
@@ -262,6 +268,8 @@ pub struct InstanceUpdate {
     pub launched_now: bool,
     /// Set `terminated_at` to now.
     pub terminated_now: bool,
+    /// Set `deleted_at` to now.
+    pub deleted_now: bool,
     pub access_ip_v4: Option<String>,
     pub access_ip_v6: Option<String>,
 }

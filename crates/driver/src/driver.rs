@@ -17,6 +17,7 @@ use crate::{
     ironic::{Ironic, Unseen},
     limits::Alarm,
     operations::{
+        crash_dump::{self, CrashDump},
         deploy::{self, Deploy},
         power::{self, Power, PowerChange},
         rescue::{self, Rescue},
@@ -243,6 +244,15 @@ impl Driver {
         let mut operation = Power { ironic: self.ironic(run.caller), wanted };
         let seen = self.runner(run).run(&mut operation).await?;
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+    }
+
+    /// Sends the run's instance's machine the interrupt at which its operating system writes a crash dump, once. An error where it is not
+    /// known whether the machine got it.
+    pub async fn crash_dump(&self, run: Run<'_>, node: NodeId) -> Result<(), Error> {
+        let wanted = crash_dump::Wanted { node, instance: run.instance };
+        let mut operation = CrashDump { ironic: self.ironic(run.caller), wanted };
+        self.runner(run).run(&mut operation).await?;
+        Ok(())
     }
 
     /// Switches the machine of the run's instance off and boots the rescue system on it, with this password; returns the node as it

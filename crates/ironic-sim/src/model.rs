@@ -91,6 +91,8 @@ pub struct Node {
     pub rescues: u32,
     /// How many power actions were accepted.
     pub power_actions: u32,
+    /// How many non-maskable interrupts the machine has got.
+    pub interrupts: u32,
     /// How often the provision state has changed.
     pub moves: u64,
 }
@@ -138,6 +140,7 @@ impl Node {
             tear_downs: 0,
             rescues: 0,
             power_actions: 0,
+            interrupts: 0,
             moves: 0,
         }
     }

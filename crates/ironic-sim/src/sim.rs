@@ -58,6 +58,13 @@ impl Builder {
         self
     }
 
+    /// The driver can send a machine a non-maskable interrupt; without it that gets 400, as from Ironic's own fake hardware.
+    #[must_use]
+    pub fn nmi(mut self) -> Self {
+        self.config.nmi = true;
+        self
+    }
+
     /// The rescue interface is `fake`: a rescue and its end leave the machine's power as it is.
     #[must_use]
     pub fn fake_rescue(mut self) -> Self {
@@ -157,6 +164,7 @@ impl Sim {
             power_duration: Duration::ZERO,
             wait_states: false,
             soft_power: true,
+            nmi: false,
             fake_rescue: false,
             max_limit: 1000,
             max_deploys: None,

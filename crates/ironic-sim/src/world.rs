@@ -14,12 +14,15 @@ use crate::model::Node;
 pub(crate) const CONDUCTOR: &str = "127.0.0.1";
 
 /// How the simulated Ironic is set up.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub durations: HashMap<State, Duration>,
     pub power_duration: Duration,
     pub wait_states: bool,
     pub soft_power: bool,
+    /// Whether the hardware can be sent a non-maskable interrupt.
+    pub nmi: bool,
     pub fake_rescue: bool,
     pub max_limit: usize,
     /// `[conductor] max_concurrent_deploy`; `None` is no limit.

@@ -163,6 +163,9 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::PowerOff => "power_off",
         Event::PowerOn => "power_on",
         Event::Reboot => "reboot",
+        Event::SoftDelete => "soft_delete",
+        Event::Restore => "restore",
+        Event::TriggerCrashDump => "trigger_crash_dump",
         Event::Rescue { .. } => "rescue",
         Event::Unrescue => "unrescue",
     };

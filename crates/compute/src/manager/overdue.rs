@@ -61,11 +61,7 @@ impl Manager {
             tracing::warn!(instance = %instance.id, %error, "the server is unrescued without an action in its list");
         }
         let request = self.shared().ports.requests.own_unrescue(&context, &instance);
-        if let Err(error) = self.admit(&request).await {
-            // Its trace is the task.
-            tracing::error!(instance = %instance.id, %error, "the unrescue cannot be journalled and is begun without; see [DEFAULT] state_path");
-        }
-        self.start(request);
+        self.ask_itself(request).await;
         Ok(())
     }
 }

@@ -16,6 +16,7 @@
 //! `crate::request`, and its arms in [`table`].
 
 pub(crate) mod abandon;
+mod crash_dump;
 pub mod create;
 mod delete;
 mod existing;
@@ -45,7 +46,7 @@ use crate::request::{Kind, OperationKey};
 
 pub(crate) use run::until_ended;
 pub(crate) use shared::Shared;
-pub use shared::{Options, Ports};
+pub use shared::{Options, Ports, ReapAction, Reaping};
 
 /// How long an operation that met a service that is away waits before it is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);

@@ -16,6 +16,9 @@ pub enum Event {
     PowerOff,
     PowerOn,
     Reboot,
+    SoftDelete,
+    Restore,
+    TriggerCrashDump,
     Rescue {
         /// The image that the user wants for the rescue system.
         image: Option<Uuid>,

@@ -54,6 +54,12 @@ pub trait Instances: Send + Sync {
         Ok(self.on_this_host(context).await?.into_iter().map(|instance| instance.id).collect())
     }
 
+    /// The instances of this service that were deleted so that they can be restored, and have no task.
+    async fn soft_deleted_here(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
+    /// Those of these instances that are deleted, and were on this service's host to the last.
+    async fn deleted_here(&self, context: &RequestContext, ids: &[InstanceId]) -> Result<Vec<Instance>>;
+
     /// The instances of this service that are rescued and have no task.
     async fn rescued_here(&self, context: &RequestContext) -> Result<Vec<Instance>>;
 

@@ -11,6 +11,12 @@ pub trait Requests: Send + Sync {
     /// A request of this kind. `None`: it is not one that this control plane wrote.
     fn decode(&self, kind: Kind, origin: &Value) -> Option<Request>;
 
+    /// A request of the service's own to delete a server. It can be journalled and read again like any other.
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request;
+
+    /// The same for a stop, gracefully.
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request;
+
     /// A request of the service's own to end a rescue. It can be journalled and read again like any other.
     fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request;
 }

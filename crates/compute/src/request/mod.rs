@@ -31,14 +31,30 @@ pub enum Kind {
     Rescue,
     /// A server's machine boots its own system again.
     Unrescue,
+    /// A server is deleted so that it can be restored: its machine is switched off.
+    SoftDelete,
+    /// A server that was deleted so is there again: its machine is switched on.
+    Restore,
+    /// A server's machine is sent the interrupt at which its operating system writes a crash dump.
+    CrashDump,
     /// A server ends.
     Delete,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Create, Self::Stop, Self::Start, Self::Reboot, Self::Rescue, Self::Unrescue, Self::Delete];
+    pub const ALL: [Self; 10] = [
+        Self::Create,
+        Self::Stop,
+        Self::Start,
+        Self::Reboot,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::SoftDelete,
+        Self::Restore,
+        Self::CrashDump,
+        Self::Delete,
+    ];
 
     /// Its name in logs, metrics and lists.
     pub fn name(self) -> &'static str {
@@ -49,6 +65,9 @@ impl Kind {
             Self::Reboot => "reboot",
             Self::Rescue => "rescue",
             Self::Unrescue => "unrescue",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
+            Self::CrashDump => "crash_dump",
             Self::Delete => "delete",
         }
     }
@@ -71,6 +90,7 @@ pub struct OperationKey {
 pub enum Request {
     Create(BuildRequest),
     Power(PowerRequest),
+    CrashDump(CrashDumpRequest),
     Rescue(RescueRequest),
     Delete(DeleteRequest),
 }
@@ -88,6 +108,7 @@ impl Request {
         match self {
             Self::Create(_) => Kind::Create,
             Self::Power(request) => request.action.kind(),
+            Self::CrashDump(_) => Kind::CrashDump,
             Self::Rescue(request) => request.action.kind(),
             Self::Delete(_) => Kind::Delete,
         }
@@ -97,6 +118,7 @@ impl Request {
         match self {
             Self::Create(BuildRequest { context, instance, origin, .. })
             | Self::Power(PowerRequest { context, instance, origin, .. })
+            | Self::CrashDump(CrashDumpRequest { context, instance, origin })
             | Self::Rescue(RescueRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
@@ -150,6 +172,12 @@ impl From<PowerRequest> for Request {
     }
 }
 
+impl From<CrashDumpRequest> for Request {
+    fn from(request: CrashDumpRequest) -> Self {
+        Self::CrashDump(request)
+    }
+}
+
 impl From<RescueRequest> for Request {
     fn from(request: RescueRequest) -> Self {
         Self::Rescue(request)
@@ -171,6 +199,10 @@ pub enum PowerAction {
     Start,
     /// Restarted; not `hard`: the operating system is asked first.
     Reboot { hard: bool },
+    /// Switched off, and the server can be restored until it is reclaimed.
+    SoftDelete,
+    /// Switched on, and the server is there again.
+    Restore,
 }
 
 impl PowerAction {
@@ -180,6 +212,8 @@ impl PowerAction {
             Self::Stop { .. } => Kind::Stop,
             Self::Start => Kind::Start,
             Self::Reboot { .. } => Kind::Reboot,
+            Self::SoftDelete => Kind::SoftDelete,
+            Self::Restore => Kind::Restore,
         }
     }
 }
@@ -194,12 +228,23 @@ pub struct PowerRequest {
     pub origin: Origin,
 }
 
+/// A request for a crash dump of a server's machine, as it reached us.
+#[derive(Clone, Debug)]
+pub struct CrashDumpRequest {
+    pub context: RequestContext,
+    pub instance: Instance,
+    /// The control plane's own form of the request; goes into the journal.
+    pub origin: Origin,
+}
+
 /// A request to end a server, as it reached us.
 #[derive(Clone, Debug)]
 pub struct DeleteRequest {
     pub context: RequestContext,
     pub instance: Instance,
     pub block_devices: Vec<BlockDevice>,
+    /// The service itself asks, and will ask again: a server that cannot be deleted now stays as it was.
+    pub is_own: bool,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
 }

@@ -13,7 +13,7 @@ use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Port, Trouble, World, delete, power, rescue, server};
+use crate::world::{HOST, Port, Trouble, World, crash_dump, delete, power, rescue, server};
 
 /// A world, and its ports.
 struct Cloud {
@@ -175,10 +175,15 @@ impl requests::ControlPlane for Cloud {
     async fn ask(&self) -> Vec<Request> {
         let create = self.server();
         let id = create.instance.id;
-        let mut asked = vec![create.into(), delete(&self.world, id).into()];
-        for action in
-            [PowerAction::Stop { gracefully: true }, PowerAction::Start, PowerAction::Reboot { hard: true }]
-        {
+        let mut asked =
+            vec![create.into(), delete(&self.world, id).into(), crash_dump(&self.world, id).into()];
+        for action in [
+            PowerAction::Stop { gracefully: true },
+            PowerAction::Start,
+            PowerAction::Reboot { hard: true },
+            PowerAction::SoftDelete,
+            PowerAction::Restore,
+        ] {
             asked.push(power(&self.world, id, action).into());
         }
         let rescues =

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
 
 mod conformance;
+mod crash_dump;
 mod endings;
 mod hidden;
 mod operations;
 mod power;
+mod power_sync;
+mod reaping;
 mod rescue;
 mod restart;
+mod soft_delete;
 mod trouble;
 mod world;

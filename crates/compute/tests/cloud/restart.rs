@@ -20,7 +20,7 @@ pub async fn cloud() -> (Arc<World>, Vec<NodeId>) {
 }
 
 pub async fn cloud_of(machines: usize) -> (Arc<World>, Vec<NodeId>) {
-    let sim = Sim::builder().start().await;
+    let sim = Sim::builder().nmi().start().await;
     let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
     Port(world.clone()).publish(&RequestContext::admin()).await.unwrap();
@@ -79,7 +79,7 @@ pub fn is_active(world: &World, id: InstanceId, why: &str) {
 }
 
 /// Nothing of the server is left anywhere.
-fn is_gone(world: &World, id: InstanceId, why: &str) {
+pub fn is_gone(world: &World, id: InstanceId, why: &str) {
     let tables = world.tables();
     assert!(tables.instances[&id].deleted, "{why}: {:?} {:?}", tables.instances[&id].vm_state, tables.faults);
     assert!(tables.neutron.iter().all(|(_, owner)| *owner != id), "{why}");

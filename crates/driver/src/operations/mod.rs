@@ -1,6 +1,8 @@
 //! The operations on a node: what each wants, how it decides, and its calls.
 
+pub(crate) mod crash_dump;
 pub(crate) mod deploy;
+pub(crate) mod lock;
 pub(crate) mod power;
 pub(crate) mod rescue;
 pub(crate) mod reserve;

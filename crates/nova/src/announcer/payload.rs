@@ -82,12 +82,7 @@ pub fn payload(event: Event, source: &Source<'_>) -> Value {
             fields.insert("rescue_image_ref".into(), json!(image));
             primitive("InstanceActionRescuePayload", "1.4", &fields)
         }
-        Event::Delete
-        | Event::Shutdown
-        | Event::PowerOff
-        | Event::PowerOn
-        | Event::Reboot
-        | Event::Unrescue => primitive("InstanceActionPayload", "1.9", &fields),
+        _ => primitive("InstanceActionPayload", "1.9", &fields),
     }
 }
 

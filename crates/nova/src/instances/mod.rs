@@ -159,6 +159,23 @@ impl ports::Instances for Instances {
         self.list(context, json!({"host": self.host, "deleted": false, "soft_deleted": true})).await
     }
 
+    async fn soft_deleted_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
+        let mut filters = json!({"host": self.host, "deleted": false, "soft_deleted": true});
+        filters["vm_state"] = json!(VmState::SoftDeleted);
+        filters["task_state"] = Value::Null;
+        self.list(context, filters).await
+    }
+
+    async fn deleted_here(
+        &self,
+        context: &RequestContext,
+        ids: &[InstanceId],
+    ) -> ports::Result<Vec<Instance>> {
+        let context = context.with_read_deleted(ReadDeleted::Yes);
+        let filters = json!({"uuid": ids, "host": self.host, "deleted": true, "soft_deleted": false});
+        self.list(&context, filters).await
+    }
+
     async fn rescued_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
         let rescued = json!(VmState::Rescued);
         let filters = json!({"host": self.host, "deleted": false, "vm_state": rescued, "task_state": null});

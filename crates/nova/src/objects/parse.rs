@@ -87,6 +87,7 @@ pub fn absorb(instance: &mut Instance, fields: &Map<String, Value>) {
             "default_swap_device" => instance.default_swap_device = filled(),
             "config_drive" => instance.config_drive = filled(),
             "launched_at" => instance.launched_at = value.as_str().and_then(time),
+            "deleted_at" => instance.deleted_at = value.as_str().and_then(time),
             "os_type" => instance.os_type = text(),
             "ec2_ids" => {
                 if let Ok(object) = Object::from_value(value.clone()) {

@@ -21,7 +21,7 @@ pub(super) const CREATE: Method = Method {
     event: "compute__do_build_and_run_instance",
     read: |args, context| read(args, context).map(Into::into),
     unjournalled: Unjournalled::Refused,
-    given_up: Change::Error,
+    given_up: Some(Change::Error),
     holds_claim: true,
 };
 

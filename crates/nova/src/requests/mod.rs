@@ -3,6 +3,7 @@
 //!
 //! The journal keeps a request as it came: method, arguments, context.
 
+mod crash_dump;
 mod create;
 mod delete;
 mod power;
@@ -18,6 +19,7 @@ use compute::request::{Kind, Request};
 use oslo::context::RequestContext;
 use serde_json::{Map, Value, json};
 
+use crate::instances::save;
 use crate::objects::parse::{self, Malformed};
 
 type Args = Map<String, Value>;
@@ -34,8 +36,8 @@ pub struct Method {
     read: Read,
     /// What becomes of a request that the journal does not take.
     pub unjournalled: Unjournalled,
-    /// What becomes of the server when its request cannot be worked on.
-    pub given_up: Change,
+    /// What becomes of the server when its request cannot be worked on; nothing where the request has no part of it.
+    pub given_up: Option<Change>,
     /// The scheduler has claimed a node for it, which is released when the request cannot be worked on.
     pub holds_claim: bool,
 }
@@ -56,6 +58,9 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::SoftDelete => &power::SOFT_DELETE,
+        Kind::Restore => &power::RESTORE,
+        Kind::CrashDump => &crash_dump::CRASH_DUMP,
         Kind::Rescue => &rescue::RESCUE,
         Kind::Unrescue => &rescue::UNRESCUE,
         Kind::Delete => &delete::DELETE,
@@ -82,6 +87,14 @@ impl ports::Requests for Requests {
         method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
     }
 
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
+        delete::own(context, instance).into()
+    }
+
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request {
+        power::own_stop(context, instance).into()
+    }
+
     fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
         rescue::own_unrescue(context, instance).into()
     }
@@ -90,6 +103,13 @@ impl ports::Requests for Requests {
 /// The journal's form of a request. It holds secrets and the user's token.
 fn origin(method: &str, args: &Args, context: &RequestContext) -> Origin {
     Origin(json!({ "method": method, "args": args, "context": context.to_json() }))
+}
+
+/// The instance as the arguments of a request of our own name it: an operation reads the rest itself.
+fn named(instance: &Instance) -> Value {
+    let mut known = save::object("Instance");
+    known.insert("uuid", instance.id.0.to_string());
+    known.into_value()
 }
 
 fn instance(args: &Args) -> Result<Instance, Malformed> {

@@ -5,11 +5,11 @@ use compute::instance::Instance;
 use compute::request::{Kind, Request, RescueAction, RescueRequest};
 use oslo::context::RequestContext;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Args, Method, Read, Unjournalled, instance, method, origin};
-use crate::instances::save;
+use super::{Args, Method, Read, Unjournalled, instance, method, named, origin};
+use crate::conductor::arguments;
 use crate::objects::parse::Malformed;
 
 pub(super) const RESCUE: Method =
@@ -29,16 +29,13 @@ pub(super) const UNRESCUE: Method =
     });
 
 const fn rescue(kind: Kind, name: &'static str, event: &'static str, read: Read) -> Method {
-    let (unjournalled, given_up) = (Unjournalled::Begun, Change::TaskEnds);
+    let (unjournalled, given_up) = (Unjournalled::Begun, Some(Change::TaskEnds));
     Method { kind, name, event, read, unjournalled, given_up, holds_claim: false }
 }
 
 /// The service's own request to end a rescue. It reads the instance itself: the journal needs no more than the id.
 pub(super) fn own_unrescue(context: &RequestContext, instance: &Instance) -> RescueRequest {
-    let mut known = save::object("Instance");
-    known.insert("uuid", instance.id.0.to_string());
-    let mut args = Args::new();
-    args.insert("instance".to_owned(), known.into_value());
+    let args = arguments(json!({ "instance": named(instance) }));
     RescueRequest {
         context: context.clone(),
         instance: instance.clone(),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
 use compute::ports::conformance::requests::ControlPlane;
-use compute::request::{NetworkRequests, RescueAction};
+use compute::request::{NetworkRequests, PowerAction, RescueAction};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -149,6 +149,26 @@ fn the_hint_of_a_group_and_the_providers_of_ports_come_from_the_request_spec() {
     assert_eq!(build.provider_mapping["port"][0].to_string(), node);
 }
 
+#[test]
+fn a_request_of_the_services_own_is_read_again_from_the_journal() {
+    let (context, instance) = (RequestContext::admin(), testing::instance());
+    let again = |asked: &Request| Requests.decode(asked.kind(), &asked.origin().0).unwrap();
+    let delete = again(&Requests.own_delete(&context, &instance));
+    let Request::Delete(delete) = delete else { panic!("{delete:?}") };
+    assert!(delete.is_own && delete.instance.id == instance.id);
+    assert_eq!(delete.context.request_id, context.request_id);
+    let stop = again(&Requests.own_stop(&context, &instance));
+    let Request::Power(stop) = stop else { panic!("{stop:?}") };
+    assert_eq!((stop.action, stop.instance.id), (PowerAction::Stop { gracefully: true }, instance.id));
+}
+
+#[test]
+fn what_nova_api_asks_for_is_no_request_of_our_own() {
+    let message = testing::terminate_message();
+    let delete = delete::read(&testing::args(&message), &RequestContext::from_message(&message)).unwrap();
+    assert!(!delete.is_own);
+}
+
 /// A stock Nova that asks for everything.
 struct Stock;
 
@@ -162,9 +182,13 @@ impl ControlPlane for Stock {
         let context = RequestContext::from_message(&testing::build_message());
         let args = |kind| match kind {
             Kind::Create => testing::build_args(),
-            Kind::Stop | Kind::Start | Kind::Rescue | Kind::Unrescue => {
-                testing::args(&testing::stop_message())
-            }
+            Kind::Stop
+            | Kind::Start
+            | Kind::Rescue
+            | Kind::Unrescue
+            | Kind::SoftDelete
+            | Kind::Restore
+            | Kind::CrashDump => testing::args(&testing::stop_message()),
             Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
             Kind::Delete => testing::args(&testing::terminate_message()),
         };

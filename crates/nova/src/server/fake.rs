@@ -59,12 +59,16 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
-    async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+    async fn soft_deleted_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
         Ok(Vec::new())
     }
 
-    async fn record_action(&self, _: &RequestContext, _: InstanceId, _: Kind) -> ports::Result<()> {
-        Ok(())
+    async fn deleted_here(&self, _: &RequestContext, _: &[InstanceId]) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
     }
 
     async fn update(
@@ -97,6 +101,11 @@ impl Instances for Fake {
 
     async fn record_fault(&self, _: &RequestContext, _: InstanceId, fault: &Fault) -> ports::Result<()> {
         self.log.note(format!("fault {} {}", fault.code, fault.message));
+        Ok(())
+    }
+
+    async fn record_action(&self, _: &RequestContext, id: InstanceId, kind: Kind) -> ports::Result<()> {
+        self.log.note(format!("record action {} {id}", kind.name()));
         Ok(())
     }
 

@@ -32,6 +32,8 @@ macro_rules! conformance {
                 a_deleted_instance_is_read_and_is_deleted,
                 an_instance_that_never_was_is_none,
                 the_instances_of_this_host_are_those_that_live,
+                the_instances_that_wait_for_their_end_say_since_when,
+                the_deleted_instances_of_this_host_are_found_among_others,
                 the_instances_that_are_rescued_say_since_when,
                 a_home_is_taken_and_left,
                 what_a_build_did_to_the_networks_is_known_until_it_is_over,

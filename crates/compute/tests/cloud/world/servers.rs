@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
-    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction, PowerRequest, Request,
-    RescueAction, RescueRequest,
+    BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
+    PowerRequest, Request, RescueAction, RescueRequest,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -115,8 +115,19 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
         context: RequestContext::admin(),
         instance: instance.clone(),
         block_devices: Vec::new(),
+        is_own: false,
         origin: Origin(json!(format!("delete {id}"))),
     };
+    tables.keep(&request);
+    request
+}
+
+/// The request for a crash dump.
+pub fn crash_dump(world: &World, id: InstanceId) -> CrashDumpRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances[&id].clone();
+    let origin = Origin(json!(format!("crash dump {id}")));
+    let request = CrashDumpRequest { context: RequestContext::admin(), instance, origin };
     tables.keep(&request);
     request
 }
@@ -128,6 +139,8 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
         PowerAction::Start => TaskState::PoweringOn,
         PowerAction::Reboot { hard: false } => TaskState::Rebooting,
         PowerAction::Reboot { hard: true } => TaskState::RebootingHard,
+        PowerAction::SoftDelete => TaskState::SoftDeleting,
+        PowerAction::Restore => TaskState::Restoring,
     };
     let mut tables = world.tables();
     let instance = tables.instances.get_mut(&id).unwrap();
