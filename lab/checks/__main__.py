@@ -9,6 +9,7 @@ from checks import (  # noqa: F401 - they register themselves, in the order in w
     picture,
     servers,
     power,
+    rebuilds,
     rescue,
     deleting,
     vendordata,

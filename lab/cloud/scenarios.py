@@ -230,14 +230,19 @@ def refused(name='lab-refused'):
     return observe.comparable(story, names)
 
 
-def _after(server):
-    """The server's state once no task is going on."""
-    def quiet():
+def quiet(server):
+    """The server once no task is going on."""
+    def idle():
         now = servers.show(server)
         return now if now['OS-EXT-STS:task_state'] is None else None
     time.sleep(0.5)
-    now = wait_for('no task', quiet, 60)
+    now = wait_for('no task', idle, 60)
     time.sleep(0.5)
+    return now
+
+
+def _after(server):
+    now = quiet(server)
     return dict(status=now['status'], vm_state=now['OS-EXT-STS:vm_state'])
 
 

@@ -52,6 +52,9 @@ pub enum TaskState {
     Restoring,
     Rescuing,
     Unrescuing,
+    Rebuilding,
+    RebuildBlockDeviceMapping,
+    RebuildSpawning,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),

@@ -19,7 +19,9 @@ use crate::{
     operations::{
         crash_dump::{self, CrashDump},
         deploy::{self, Deploy},
+        deploy_request::DeployRequest,
         power::{self, Power, PowerChange},
+        rebuild::{self, Rebuild},
         rescue::{self, Rescue},
         reserve::{self, Reserve},
         tear_down::TearDown,
@@ -222,7 +224,24 @@ impl Driver {
     ) -> Result<Node, Error> {
         let Deployment { node, server, volume_targets } = deployment.clone();
         let wanted = deploy::Wanted { node, server, targets: volume_targets };
-        let mut operation = Deploy::new(self.ironic(run.caller), wanted, config_drive, run.cancel);
+        let request = DeployRequest::new(config_drive, run.cancel);
+        let mut operation = Deploy::new(self.ironic(run.caller), wanted, request);
+        let seen = self.runner(run).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+    }
+
+    /// Deploys the node that carries the server again, as the server is now, and waits until it is `active`; returns it then. The
+    /// node is deployed once, however often this is started again with what [`Run::progress`] kept.
+    pub async fn rebuild(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        server: Server,
+        config_drive: &dyn ConfigDrive,
+    ) -> Result<Node, Error> {
+        let wanted = rebuild::Wanted { node, server };
+        let request = DeployRequest::new(config_drive, run.cancel);
+        let mut operation = Rebuild { ironic: self.ironic(run.caller), wanted, request };
         let seen = self.runner(run).run(&mut operation).await?;
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }

@@ -168,6 +168,7 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::TriggerCrashDump => "trigger_crash_dump",
         Event::Rescue { .. } => "rescue",
         Event::Unrescue => "unrescue",
+        Event::Rebuild => "rebuild",
     };
     let phase = match phase {
         Phase::Start => "start",

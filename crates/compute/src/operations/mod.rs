@@ -16,14 +16,17 @@
 //! `crate::request`, and its arms in [`table`].
 
 pub(crate) mod abandon;
+mod config_drive;
 mod crash_dump;
 pub mod create;
 mod delete;
 mod existing;
 mod frame;
 mod power;
+mod rebuild;
 mod rescue;
 mod run;
+mod server;
 mod shared;
 pub(crate) mod table;
 

@@ -5,8 +5,9 @@ use super::create::Create;
 use super::delete::Delete;
 use super::frame::framed;
 use super::power::Power;
+use super::rebuild::Rebuild;
 use super::rescue::Rescue;
-use super::{Retry, Rules, Try, crash_dump, create, delete, power, rescue};
+use super::{Retry, Rules, Try, crash_dump, create, delete, power, rebuild, rescue};
 use crate::request::{Kind, Request};
 
 /// The rules of a kind.
@@ -17,6 +18,7 @@ pub(crate) fn rules(kind: Kind) -> &'static Rules {
         Kind::SoftDelete => &power::SOFT_DELETE,
         Kind::Rescue | Kind::Unrescue => &rescue::RULES,
         Kind::CrashDump => &crash_dump::RULES,
+        Kind::Rebuild => &rebuild::RULES,
         Kind::Delete => &delete::RULES,
     }
 }
@@ -29,6 +31,7 @@ pub(super) async fn attempt(this: Try, request: Request) -> Result<(), Retry> {
         Request::Power(request) => Box::pin(framed(frame, rules, Power::new(this, request))).await,
         Request::CrashDump(request) => Box::pin(framed(frame, rules, CrashDump::new(this, request))).await,
         Request::Rescue(request) => Box::pin(framed(frame, rules, Rescue::new(this, request))).await,
+        Request::Rebuild(request) => Box::pin(framed(frame, rules, Rebuild::new(this, request))).await,
         Request::Delete(request) => Box::pin(framed(frame, rules, Delete::new(this, request))).await,
     }
 }

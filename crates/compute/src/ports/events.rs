@@ -24,6 +24,7 @@ pub enum Event {
         image: Option<Uuid>,
     },
     Unrescue,
+    Rebuild,
 }
 
 /// Whether it begins, has ended, or has failed with this text.

@@ -1,6 +1,7 @@
 //! What the control plane asks for.
 
 mod create;
+mod rebuild;
 mod rescue;
 
 use driver::{InstanceId, NodeId};
@@ -12,6 +13,7 @@ use crate::instance::{BlockDevice, Instance};
 use crate::origin::Origin;
 
 pub use create::{BuildRequest, InjectedFile, NetworkRequest, NetworkRequests};
+pub use rebuild::RebuildRequest;
 pub use rescue::{RescueAction, RescueRequest};
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
@@ -37,13 +39,15 @@ pub enum Kind {
     Restore,
     /// A server's machine is sent the interrupt at which its operating system writes a crash dump.
     CrashDump,
+    /// A server's machine is deployed again.
+    Rebuild,
     /// A server ends.
     Delete,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Stop,
         Self::Start,
@@ -53,6 +57,7 @@ impl Kind {
         Self::SoftDelete,
         Self::Restore,
         Self::CrashDump,
+        Self::Rebuild,
         Self::Delete,
     ];
 
@@ -68,6 +73,7 @@ impl Kind {
             Self::SoftDelete => "soft_delete",
             Self::Restore => "restore",
             Self::CrashDump => "crash_dump",
+            Self::Rebuild => "rebuild",
             Self::Delete => "delete",
         }
     }
@@ -92,6 +98,7 @@ pub enum Request {
     Power(PowerRequest),
     CrashDump(CrashDumpRequest),
     Rescue(RescueRequest),
+    Rebuild(RebuildRequest),
     Delete(DeleteRequest),
 }
 
@@ -110,6 +117,7 @@ impl Request {
             Self::Power(request) => request.action.kind(),
             Self::CrashDump(_) => Kind::CrashDump,
             Self::Rescue(request) => request.action.kind(),
+            Self::Rebuild(_) => Kind::Rebuild,
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -120,6 +128,7 @@ impl Request {
             | Self::Power(PowerRequest { context, instance, origin, .. })
             | Self::CrashDump(CrashDumpRequest { context, instance, origin })
             | Self::Rescue(RescueRequest { context, instance, origin, .. })
+            | Self::Rebuild(RebuildRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -181,6 +190,12 @@ impl From<CrashDumpRequest> for Request {
 impl From<RescueRequest> for Request {
     fn from(request: RescueRequest) -> Self {
         Self::Rescue(request)
+    }
+}
+
+impl From<RebuildRequest> for Request {
+    fn from(request: RebuildRequest) -> Self {
+        Self::Rebuild(request)
     }
 }
 

@@ -10,6 +10,7 @@ mod operations;
 mod power;
 mod power_sync;
 mod reaping;
+mod rebuild;
 mod rescue;
 mod restart;
 mod soft_delete;

@@ -444,8 +444,8 @@ async fn a_start_ends_the_tasks_that_nobody_works_on() {
     let tasks = [
         (TaskState::PoweringOff, VmState::Active),
         (TaskState::Other("image_snapshot_pending".into()), VmState::Active),
-        (TaskState::Other("rebuilding".into()), VmState::Error),
-        (TaskState::Other("rebuild_spawning".into()), VmState::Error),
+        (TaskState::Rebuilding, VmState::Error),
+        (TaskState::RebuildSpawning, VmState::Error),
     ];
     for (number, (task, _)) in (1..).zip(&tasks) {
         let id = server(&world, number, nodes[0], true).instance.id;

@@ -2,8 +2,10 @@
 
 pub(crate) mod crash_dump;
 pub(crate) mod deploy;
+pub(crate) mod deploy_request;
 pub(crate) mod lock;
 pub(crate) mod power;
+pub(crate) mod rebuild;
 pub(crate) mod rescue;
 pub(crate) mod reserve;
 pub(crate) mod tear_down;

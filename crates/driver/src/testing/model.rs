@@ -132,7 +132,7 @@ impl<W: World> Situation<W, <W::Plan as Plan>::Memory> {
                     // The runner observes once more, and time has passed.
                     return Turn::To(vec![Self { in_doubt: false, before: None, ..self.clone() }]);
                 }
-                let mut asked = Self { in_doubt: once, ..self.clone() };
+                let mut asked = Self { in_doubt: self.in_doubt || once, ..self.clone() };
                 plan.begin(&step, &observed.observed(), &mut asked.memory);
                 if once {
                     asked.saved = saved(&asked.memory);

@@ -9,6 +9,7 @@ mod hidden;
 mod killed;
 mod power;
 mod properties;
+mod rebuilding;
 mod rescue;
 mod support;
 mod tearing_down;

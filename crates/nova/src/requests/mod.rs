@@ -7,6 +7,7 @@ mod crash_dump;
 mod create;
 mod delete;
 mod power;
+pub mod rebuild;
 mod rescue;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use compute::origin::Origin;
 use compute::ports;
 use compute::request::{Kind, Request};
 use oslo::context::RequestContext;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use crate::instances::save;
@@ -63,6 +65,7 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::CrashDump => &crash_dump::CRASH_DUMP,
         Kind::Rescue => &rescue::RESCUE,
         Kind::Unrescue => &rescue::UNRESCUE,
+        Kind::Rebuild => &rebuild::REBUILD,
         Kind::Delete => &delete::DELETE,
     }
 }
@@ -110,6 +113,12 @@ fn named(instance: &Instance) -> Value {
     let mut known = save::object("Instance");
     known.insert("uuid", instance.id.0.to_string());
     known.into_value()
+}
+
+/// A password for the machine's administrator; the API sends one as a rule.
+fn password(args: &Args, argument: &str) -> Option<SecretString> {
+    let password = args.get(argument).and_then(Value::as_str).filter(|password| !password.is_empty());
+    password.map(SecretString::from)
 }
 
 fn instance(args: &Args) -> Result<Instance, Malformed> {

@@ -69,6 +69,41 @@ fn a_rescue_is_read_with_its_password_and_image_and_the_journal_keeps_both() {
 }
 
 #[test]
+fn a_captured_rebuild_is_read_whole() {
+    let message = testing::rebuild_message();
+    let context = RequestContext::from_message(&message);
+    let mut args = testing::args(&message);
+    args["instance"]["nova_object.data"]["system_metadata"]["image_trait:CUSTOM_RAID"] = json!("required");
+    args["preserve_ephemeral"] = json!(true);
+    args["injected_files"] = json!([["/etc/motd", "aGk="]]);
+    let Request::Rebuild(rebuild) = method(Kind::Rebuild).read(&args, &context).unwrap() else { panic!() };
+    assert_eq!(rebuild.image_id.unwrap().to_string(), "73faf9ad-eddf-4bb9-b0ae-6a20a98ac913");
+    assert_eq!(rebuild.image_traits, ["CUSTOM_RAID"]);
+    assert_eq!(rebuild.admin_password.as_ref().unwrap().expose_secret(), "PASSWORD");
+    assert_eq!(rebuild.injected_files[0].path, "/etc/motd");
+    assert!(rebuild.preserve_ephemeral);
+    assert_eq!(rebuild.instance.task_state, Some(TaskState::Rebuilding));
+    assert!(rebuild.instance.launched_at.is_some());
+    assert_eq!(rebuild.instance.node.unwrap().to_string(), "c6f082e5-e01c-4b7e-8489-e565b1177045");
+    let again = Requests.decode(Kind::Rebuild, &rebuild.origin.0).unwrap();
+    assert_eq!(again.instance().id, rebuild.instance.id);
+}
+
+#[test]
+fn whether_a_server_boots_from_a_volume_is_seen_by_its_disks_or_its_image() {
+    let mut args = testing::args(&testing::rebuild_message());
+    args["reimage_boot_volume"] = json!(true);
+    assert!(!rebuild::boots_from_volume(&args));
+    let mut on_volume = args.clone();
+    on_volume["bdms"]["nova_object.data"]["objects"][0]["nova_object.data"]["destination_type"] =
+        json!("volume");
+    assert!(rebuild::boots_from_volume(&on_volume));
+    args["instance"]["nova_object.data"]["image_ref"] = json!("");
+    args["bdms"] = json!(null);
+    assert!(rebuild::boots_from_volume(&args));
+}
+
+#[test]
 fn what_the_journal_keeps_is_the_request_again() {
     let message = testing::build_message();
     let context = RequestContext::from_message(&message);
@@ -190,6 +225,7 @@ impl ControlPlane for Stock {
             | Kind::Restore
             | Kind::CrashDump => testing::args(&testing::stop_message()),
             Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
+            Kind::Rebuild => testing::args(&testing::rebuild_message()),
             Kind::Delete => testing::args(&testing::terminate_message()),
         };
         Kind::ALL.map(|kind| method(kind).read(&args(kind), &context).unwrap()).into()

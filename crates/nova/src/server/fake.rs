@@ -206,8 +206,8 @@ impl Undo for Fake {
         self.log.note("keep volume");
     }
 
-    async fn restore_image(&self, _: &RequestContext, _: &Instance, image: &Value, metadata: &Value) {
-        self.log.note(format!("restore image {image} {metadata}"));
+    async fn restore_image(&self, _: &RequestContext, _: &Instance, metadata: &Value) {
+        self.log.note(format!("restore image {metadata}"));
     }
 }
 

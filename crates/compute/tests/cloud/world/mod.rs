@@ -18,7 +18,9 @@ use uuid::Uuid;
 
 pub use port::Port;
 pub use process::Process;
-pub use servers::{crash_dump, delete, placed_again, power, rescue, server, with_port, with_volume};
+pub use servers::{
+    IMAGE, crash_dump, delete, placed_again, power, rebuild, rescue, server, with_port, with_volume,
+};
 
 pub const HOST: &str = "compute1";
 

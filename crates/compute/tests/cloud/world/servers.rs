@@ -6,7 +6,7 @@ use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
     BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
-    PowerRequest, Request, RescueAction, RescueRequest,
+    PowerRequest, RebuildRequest, Request, RescueAction, RescueRequest,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -164,6 +164,29 @@ pub fn rescue(world: &World, id: InstanceId, action: RescueAction) -> RescueRequ
     let origin = Origin(json!(format!("{} {id}", action.kind().name())));
     let request =
         RescueRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
+    tables.keep(&request);
+    request
+}
+
+/// The image of a rebuild.
+pub const IMAGE: Uuid = Uuid::from_u128(8);
+
+/// The request to rebuild a server from [`IMAGE`], after the API has set its task and all that changes.
+pub fn rebuild(world: &World, id: InstanceId) -> RebuildRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    instance.task_state = Some(TaskState::Rebuilding);
+    instance.image_ref = Some(IMAGE.to_string());
+    let request = RebuildRequest {
+        context: RequestContext::admin(),
+        instance: instance.clone(),
+        image_id: Some(IMAGE),
+        image_traits: Vec::new(),
+        admin_password: Some("another-password".into()),
+        injected_files: Vec::new(),
+        preserve_ephemeral: false,
+        origin: Origin(json!(format!("rebuild {id}"))),
+    };
     tables.keep(&request);
     request
 }
