@@ -61,8 +61,7 @@ impl Rebuild {
     }
 
     async fn rebuild(&mut self) -> Result<(), Failure> {
-        let (is_resumed, launched) =
-            (self.server.this.is_resumed(), self.request.instance.launched_at.clone());
+        let (is_resumed, launched) = (self.server.this.is_resumed(), self.request.instance.launched_at);
         let is_rebuilt = |instance: &Instance| is_resumed && instance.launched_at != launched;
         self.server
             .read_again(|instance| is_rebuilt(instance) || tasks().contains(&instance.task_state))
