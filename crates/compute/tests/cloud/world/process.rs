@@ -108,6 +108,7 @@ fn options(state: &Path) -> Options {
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
         sync_interval: None,
+        consoles: compute::manager::consoles::Options::default(),
         shutdown_timeout: Duration::from_mins(1),
         create: CreateOptions {
             network_retries: 0,
