@@ -44,6 +44,7 @@ pub(super) const COMPUTE: &[Opt] = &[
     Opt::int("scheduler_instance_sync_interval").default("120"),
     Opt::int_from("shutdown_timeout", 0).default("60"),
     Opt::int("reclaim_instance_interval").default("0"),
+    Opt::int("instance_delete_interval").default("300"),
 ];
 
 /// What passes between the services.

@@ -138,7 +138,7 @@ impl Manager {
                 ConsoleKind::Serial => limits.serial,
                 ConsoleKind::Graphical => limits.graphical,
             };
-            let found = shared.ports.driver.console(run, asked.node, kind, limit).await;
+            let found = Box::pin(shared.ports.driver.console(run, asked.node, kind, limit)).await;
             if asked.has_begun.load(Ordering::SeqCst)
                 && let Err(error) = shared.resets.forget(asked.instance).await
             {
