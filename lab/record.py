@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import golden, nodes, observe, scenarios
+from cloud import consoles, golden, nodes, observe, scenarios
 
 
 def picture():
@@ -16,7 +16,7 @@ def picture():
 STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, 'own-port': scenarios.own_port,
            'from-volume': scenarios.from_volume, 'two-volumes': scenarios.two_volumes,
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
-           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled}
+           'exhausted': scenarios.exhausted, 'consoles': consoles.story, 'rescheduled': scenarios.rescheduled}
 
 
 def main(names):

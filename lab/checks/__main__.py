@@ -4,7 +4,7 @@ import sys
 import time
 
 from checks import ALL, cleaning
-from checks import service, picture, servers, power, vendordata, moving, volumes, failures, restarts, outages, hidden, unsupported  # noqa: F401 - they register themselves
+from checks import service, picture, servers, power, vendordata, moving, volumes, failures, restarts, outages, hidden, consoles, unsupported  # noqa: F401 - they register themselves
 from cloud import scenarios
 from cloud import service as compute
 
