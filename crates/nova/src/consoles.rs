@@ -37,6 +37,7 @@ pub struct Options {
 /// How a user reaches a console.
 #[derive(Debug, Clone)]
 pub struct Access {
+    /// What the proxy asks Nova about.
     pub token: SecretString,
     /// The proxy's URL, with the token.
     pub url: SecretString,
@@ -50,10 +51,12 @@ pub struct Consoles {
 }
 
 impl Consoles {
+    /// The consoles that these options allow.
     pub fn new(conductor: Conductor, options: Options) -> Self {
         Self { conductor, options }
     }
 
+    /// What `nova.conf` says of them.
     pub fn options(&self) -> &Options {
         &self.options
     }

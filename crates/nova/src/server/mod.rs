@@ -59,6 +59,7 @@ pub struct Ports {
     pub machines: Arc<dyn Machines>,
     /// Takes back what callers prepared for refused requests.
     pub undo: Arc<dyn Undo>,
+    /// The proxies through which users reach consoles.
     pub consoles: Consoles,
 }
 
