@@ -4,6 +4,7 @@ import re
 UUID = re.compile(r'(?<![0-9A-Za-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b')
 PATTERNS = [
     (re.compile(r'\breq-<uuid>|\breq-[0-9a-f-]{36}\b'), '<request>'),
+    (re.compile(r'(?<=token%3D)[0-9a-f-]{36}\b'), '<uuid>'),
     (re.compile(r'\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b'), '<mac>'),
     (re.compile(r'\b10\.(?:77|88)\.\d+\.(?!0/)\d+\b'), '<address>'),
     (re.compile(r'\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?'), '<time>'),

@@ -1,5 +1,7 @@
 //! The way in: a handle on Ironic with one function for each operation.
 
+mod consoles;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -9,7 +11,6 @@ use openstack::{
 };
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -18,7 +19,6 @@ use crate::{
     ironic::{Ironic, Unseen},
     limits::Alarm,
     operations::{
-        console::{self, Console, ConsoleAddress, ConsoleKind},
         deploy::{self, Deploy},
         power::{self, Power, PowerChange},
         rescue::{self, Rescue},
@@ -257,59 +257,6 @@ impl Driver {
         self.rescued(run, node, rescue::Goal::Active, None).await
     }
 
-    /// Where the console of the run's instance's node is, switched on for it. Ironic may take so long to switch it on; `None` as long
-    /// as it takes. A serial console that is on is reset, which ends the session that is open; one that is off stays off.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Retry`] where the node has no such console, or its operator keeps it off, or Ironic failed to switch it on.
-    pub async fn console(
-        &self,
-        run: Run<'_>,
-        node: NodeId,
-        kind: ConsoleKind,
-        limit: Option<Duration>,
-    ) -> Result<ConsoleAddress, Error> {
-        let wanted = console::Wanted { node, instance: run.instance, kind, limit };
-        let mut operation = Console { ironic: self.ironic(run.caller), wanted, asked: None };
-        let seen = match self.runner(run).run(&mut operation).await {
-            Ok(seen) => seen.node,
-            // What Ironic failed to switch off is of use all the same.
-            Err(Error::Retry(_)) if operation.asked == Some(console::Step::Off) => None,
-            Err(error) => return Err(error),
-        };
-        let found = self.address_of(run, node, kind, seen.as_ref()).await;
-        if matches!(found, Err(Error::Retry(_)))
-            && kind == ConsoleKind::Graphical
-            && operation.asked.is_some()
-        {
-            // Another kind of console than was asked for is left as it was found.
-            let client = &self.shared.client;
-            if let Err(error) = client.set_console(&run.caller.as_own(), node, false).await {
-                warn!(%node, %error, "the console stays switched on; its operator had switched it off");
-            }
-        }
-        found
-    }
-
-    /// Where a console is that is on. Changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`Driver::console`].
-    pub async fn console_of(
-        &self,
-        run: Run<'_>,
-        node: NodeId,
-        kind: ConsoleKind,
-    ) -> Result<ConsoleAddress, Error> {
-        let seen = self.read(run, node, || self.node(run.caller, node)).await?;
-        if seen.instance_uuid != Some(run.instance.0) {
-            return Err(Error::Gone(format!("Node {node} does not carry instance {}", run.instance)));
-        }
-        self.address_of(run, node, kind, Some(&seen)).await
-    }
-
     /// Reads what an operation of the caller's needs of a node: again and again while Ironic cannot be reached, for as long as the
     /// driver's patience lasts, or while it hides the node.
     pub async fn read<T, F>(
@@ -359,19 +306,6 @@ impl Driver {
             let watched = Watched { node: found.uuid, instance: None, until };
             fresh = self.shared.watcher.wait(watched, &forever).await?;
         }
-    }
-
-    async fn address_of(
-        &self,
-        run: Run<'_>,
-        node: NodeId,
-        kind: ConsoleKind,
-        seen: Option<&Node>,
-    ) -> Result<ConsoleAddress, Error> {
-        let (client, caller) = (&self.shared.client, run.caller.as_own());
-        let found = self.read(run, node, || client.console(&caller, node)).await?;
-        console::address(kind, &found, seen)
-            .map_err(|why| Error::Retry(format!("The console of node {node} cannot be used: {why}")))
     }
 
     async fn vifs(&self, run: Run<'_>, node: NodeId, wanted: vifs::Wanted) -> Result<(), Error> {

@@ -117,6 +117,16 @@ async fn another_kind_of_console_is_left_as_it_was_found_and_none_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_on_a_screen_is_not_ended_for_a_serial_console_that_is_not_there() {
+    let sim = Sim::builder().start().await;
+    let host = Host::start(&sim);
+    let node = carrying(&sim, State::Active);
+    console(&host, node, ConsoleKind::Graphical).await.unwrap();
+    assert!(matches!(console(&host, node, ConsoleKind::Serial).await, Err(Error::Retry(_))));
+    assert_eq!(asked(&sim), ["on"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reset_whose_answers_are_lost_or_that_is_cut_off_leaves_the_console_on() {
     for lost in 0..2 {
         let sim = Sim::builder().console_duration(Duration::from_secs(2)).start().await;
