@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import consoles, golden, nodes, observe, scenarios
+from cloud import consoles, golden, nodes, observe, rebuilds, rescue, scenarios
 
 
 def picture():
@@ -16,7 +16,10 @@ def picture():
 STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, 'own-port': scenarios.own_port,
            'from-volume': scenarios.from_volume, 'two-volumes': scenarios.two_volumes,
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
-           'exhausted': scenarios.exhausted, 'consoles': consoles.story, 'rescheduled': scenarios.rescheduled}
+           'rebuilt': rebuilds.rebuilt, 'rebuilt-on-volume': rebuilds.on_volume,
+           'soft-deleted': scenarios.soft_deleted, 'crash-dump': scenarios.crash_dump,
+           'exhausted': scenarios.exhausted, 'consoles': consoles.story, 'rescheduled': scenarios.rescheduled,
+           'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused}
 
 
 def main(names):

@@ -4,7 +4,25 @@ import sys
 import time
 
 from checks import ALL, cleaning
-from checks import service, picture, servers, power, vendordata, moving, volumes, failures, restarts, outages, hidden, consoles, unsupported  # noqa: F401 - they register themselves
+from checks import (  # noqa: F401 - they register themselves, in the order in which they run
+    service,
+    picture,
+    servers,
+    power,
+    rebuilds,
+    rescue,
+    deleting,
+    vendordata,
+    moving,
+    volumes,
+    failures,
+    restarts,
+    outages,
+    hidden,
+    consoles,
+    stuck,
+    unsupported,
+)
 from cloud import scenarios
 from cloud import service as compute
 

@@ -5,9 +5,7 @@ import json
 import threading
 
 from checks import check, expect
-from cloud import drive, scenarios, servers, service, settings
-
-LOCAL = settings.ETC / 'nova' / 'nova-compute-extra.conf'
+from cloud import drive, scenarios, servers, service
 
 
 class _Services(http.server.BaseHTTPRequestHandler):
@@ -32,21 +30,17 @@ def _services():
     """The services, and the compute service told to ask them and to fail a build that one of them fails."""
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), _Services) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        before, url = LOCAL.read_text(), f'http://127.0.0.1:{server.server_address[1]}'
-        LOCAL.write_text(f"""{before}
+        url = f'http://127.0.0.1:{server.server_address[1]}'
+        settings = f"""
 [api]
 vendordata_providers = StaticJSON,DynamicJSON
 vendordata_dynamic_targets = none@{url}/204,empty@{url}/200,echo@{url}/echo
 vendordata_dynamic_failure_fatal = true
-""")
+"""
         try:
-            service.stop()
-            service.start()
-            yield
+            with service.configured(settings):
+                yield
         finally:
-            LOCAL.write_text(before)
-            service.stop()
-            service.start()
             server.shutdown()
 
 

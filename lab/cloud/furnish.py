@@ -7,8 +7,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cloud.api import glance, neutron, nova
 
 KEY = 'lab-key'
+ANOTHER_KEY = 'lab-key-2'
 NETWORK = 'lab-net'
 IMAGE = 'lab-tiny'
+ANOTHER_IMAGE = 'lab-other'
 PROVISION = 'provision'
 
 # A flavor asks for one machine of a resource class and for nothing that bare metal does not divide.
@@ -40,11 +42,11 @@ def _network(name, cidr, **more):
 
 
 @functools.cache
-def image():
-    found = _named(glance().get('/v2/images', name=IMAGE)['images'], IMAGE)
+def image(name=IMAGE, **properties):
+    found = _named(glance().get('/v2/images', name=name)['images'], name)
     if found:
         return found
-    made = glance().post('/v2/images', dict(name=IMAGE, disk_format='raw', container_format='bare', min_disk=1))['id']
+    made = glance().post('/v2/images', dict(name=name, disk_format='raw', container_format='bare', min_disk=1, **properties))['id']
     glance().http.put(f'/v2/images/{made}/file', data=bytes(1 << 20), headers={'Content-Type': 'application/octet-stream'})
     return made
 
@@ -59,12 +61,17 @@ def flavor(name):
     return made
 
 
-def key():
-    if nova().get(f'/os-keypairs/{KEY}', missing_ok=True):
+def another_image():
+    """One with properties of its own, among them a trait that every machine of the lab has."""
+    return image(ANOTHER_IMAGE, os_type='linux', **{'trait:CUSTOM_LAB': 'required'})
+
+
+def key(name=KEY):
+    if nova().get(f'/os-keypairs/{name}', missing_ok=True):
         return
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
-    nova().post('/os-keypairs', dict(keypair=dict(name=KEY, public_key=f'{line} lab', type='ssh')))
+    nova().post('/os-keypairs', dict(keypair=dict(name=name, public_key=f'{line} lab', type='ssh')))
 
 
 def _named(found, name):
@@ -75,9 +82,11 @@ def everything():
     provisioning_network()
     network()
     image()
+    another_image()
     for name in FLAVORS:
         flavor(name)
     key()
+    key(ANOTHER_KEY)
 
 
 if __name__ == '__main__':

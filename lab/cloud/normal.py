@@ -13,7 +13,7 @@ PATTERNS = [
     (re.compile(r'\btap[0-9a-f]{8}-[0-9a-f]{2}\b'), '<tap>'),
     (re.compile(r'\bssh-ed25519 \S+'), '<key>'),
     (re.compile(r'\b(instance|ami|i)-[0-9a-f]{8}\b'), r'\1-<number>'),
-    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|serial|screen)\b'), '<name>'),
+    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|rebuilt|serial|screen)\b'), '<name>'),
 ]
 
 

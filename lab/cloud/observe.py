@@ -60,7 +60,7 @@ def _providers(names):
 
 def names_of(server):
     """What the uuids that belong to a server stand for."""
-    known = {server: '<server>', furnish.image(): '<image>', furnish.network(): '<network>'}
+    known = {server: '<server>', furnish.image(): '<image>', furnish.another_image(): '<another image>', furnish.network(): '<network>'}
     node = servers.node_of(server)
     ports = servers.ports_of(server)
     known |= {node['uuid']: '<node>'} if node else {}

@@ -1,7 +1,7 @@
 """The stories that are told once with stock nova-compute and again with Bessemer. Each gives what was observed, made comparable."""
 import time
 
-from cloud import furnish, nodes, observe, servers, volumes
+from cloud import furnish, nodes, observe, servers, service, volumes
 from cloud.api import ironic, neutron, nova, placement, wait_for
 
 FRAGILE = ('fragile-0000', 'fragile-0001')
@@ -108,6 +108,51 @@ def interrupted(name='lab-interrupted'):
     return dict(actions=observe.actions(server, names), left=observe.leftovers(server, node), buried=observe.buried(server, names))
 
 
+# For how long a delete can be taken back, seconds.
+RECLAIMED_AFTER = 25
+
+
+def soft_deleted(name='lab-soft-deleted'):
+    """A server that is deleted and restored, and deleted again until its time is over; another one whose delete is forced."""
+    with service.reclaiming(RECLAIMED_AFTER):
+        offered(2)
+        made = [servers.create(name), servers.create(f'{name}-forced')]
+        for server in made:
+            servers.wait_status(server, 'ACTIVE')
+            settle(server)
+        names, on = [observe.names_of(server) for server in made], [servers.node_of(server)['uuid'] for server in made]
+        for server in made:
+            servers.delete(server)
+            servers.wait_status(server, 'SOFT_DELETED')
+        story = dict(deleted=[observe.server(server) for server in made])
+        servers.act(made[0], restore=None)
+        servers.wait_status(made[0], 'ACTIVE')
+        story |= dict(restored=observe.server(made[0]))
+        servers.delete(made[0])
+        servers.act(made[1], forceDelete=None)
+        for server, node in zip(reversed(made), reversed(on)):
+            servers.wait_gone(server, RECLAIMED_AFTER + 100)
+            node_settled(node)
+        ends = zip(made, names, on)
+        return story | dict(ends=[dict(actions=observe.actions(server, names), left=observe.leftovers(server, node),
+                                       buried=observe.buried(server, names)) for server, names, node in ends])
+
+
+def crash_dump(name='lab-crash-dump'):
+    """A crash dump of hardware that cannot do it: Ironic's own fake one."""
+    offered(1)
+    server = servers.create(name)
+    servers.wait_status(server, 'ACTIVE')
+    settle(server)
+    names = observe.names_of(server)
+    story = dict(answer=servers.answer_of(servers.act, server, trigger_crash_dump=None), after=_after(server))
+    wait_for('the end of the action', lambda: all(each['finish_time'] for each in servers.actions_of(server)[-1]['events']), 30)
+    story |= dict(recorded=observe.actions(server, names)[-1], server=observe.server(server))
+    servers.delete(server)
+    servers.wait_gone(server)
+    return observe.comparable(story, names)
+
+
 def settle(server, quiet=1.5):
     """Waits until the server's network information has been quiet for a while: Neutron's events change it after ACTIVE."""
     def stamp():
@@ -191,14 +236,19 @@ def refused(name='lab-refused'):
     return observe.comparable(story, names)
 
 
-def _after(server):
-    """The server's state once no task is going on."""
-    def quiet():
+def quiet(server):
+    """The server once no task is going on."""
+    def idle():
         now = servers.show(server)
         return now if now['OS-EXT-STS:task_state'] is None else None
     time.sleep(0.5)
-    now = wait_for('no task', quiet, 60)
+    now = wait_for('no task', idle, 60)
     time.sleep(0.5)
+    return now
+
+
+def _after(server):
+    now = quiet(server)
     return dict(status=now['status'], vm_state=now['OS-EXT-STS:vm_state'])
 
 

@@ -29,6 +29,24 @@ def kill():
     script('compute', 'kill')
 
 
+def _start_again():
+    stop()
+    script('service', 'restart', 'nova-api')
+    start()
+
+
+@contextlib.contextmanager
+def reclaiming(seconds):
+    """Nova's API and the compute service with `[DEFAULT] reclaim_instance_interval`: a delete can be taken back for so long."""
+    os.environ['OS_DEFAULT__RECLAIM_INSTANCE_INTERVAL'] = str(seconds)
+    try:
+        _start_again()
+        yield
+    finally:
+        del os.environ['OS_DEFAULT__RECLAIM_INSTANCE_INTERVAL']
+        _start_again()
+
+
 def pid():
     """The compute service's process, or None."""
     with contextlib.suppress(OSError, ValueError):
@@ -38,8 +56,29 @@ def pid():
     return None
 
 
+@contextlib.contextmanager
+def configured(text):
+    """The compute service restarted with these lines at the end of its configuration, and with its own again."""
+    local = settings.ETC / 'nova' / 'nova-compute-extra.conf'
+    before = local.read_text()
+    local.write_text(before + text)
+    try:
+        stop()
+        start()
+        yield
+    finally:
+        local.write_text(before)
+        stop()
+        start()
+
+
 def _record():
     return database.row('nova_cell1', "select * from services where `binary` = 'nova-compute' and host = %s and deleted = 0", settings.COMPUTE_HOST)
+
+
+def service_id():
+    """The compute service's id in Nova's API."""
+    return nova().get('/os-services', binary='nova-compute', host=settings.COMPUTE_HOST)['services'][0]['id']
 
 
 def up():

@@ -233,6 +233,24 @@ async fn start(
         let syncing = manager.clone();
         parts.work.run("sync with the scheduler", |stop| async move { syncing.sync_scheduler(stop).await });
     }
+    let syncing = manager.clone();
+    parts.work.run("power of the machines", |stop| async move {
+        syncing.sync_power(stop.clone()).await;
+        stop.cancelled().await;
+    });
+    let reaping = manager.clone();
+    parts.work.run("machines of deleted servers", |stop| async move {
+        reaping.reap(stop.clone()).await;
+        stop.cancelled().await;
+    });
+    if options::manager(config).reclaim_after.is_some() {
+        let reclaiming = manager.clone();
+        parts.work.run("end of deleted servers", |stop| async move { reclaiming.reclaim(stop).await });
+    }
+    if options::manager(config).rescue_timeout.is_some() {
+        let ending = manager.clone();
+        parts.work.run("end of long rescues", |stop| async move { ending.end_overdue_rescues(stop).await });
+    }
     Ok(Running { reporter, records })
 }
 

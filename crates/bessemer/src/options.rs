@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compute::operations::create;
+use compute::{ReapAction, Reaping};
 use nova::inventory::{self, ProviderConfig, Rules, records};
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
@@ -112,6 +113,14 @@ pub fn manager(config: &Config) -> compute::Options {
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
         consoles: console_limits(config),
+        reclaim_after: u64::try_from(top.int("reclaim_instance_interval"))
+            .ok()
+            .filter(|seconds| *seconds > 0 && top.bool("periodic_enable"))
+            .map(Duration::from_secs),
+        power_sync_interval: interval(config, "sync_power_state_interval"),
+        reaping: reaping(config),
+        rescue_timeout: Some(top.seconds("rescue_timeout"))
+            .filter(|timeout| !timeout.is_zero() && top.bool("periodic_enable")),
         create: create::Options {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
@@ -145,6 +154,22 @@ pub fn consoles(config: &Config) -> nova::consoles::Options {
         token_ttl: config.group("consoleauth").seconds("token_ttl"),
         clean_interval: interval(config, "instance_delete_interval"),
     }
+}
+
+/// What becomes of the machines of servers that were deleted without us. An interval of 0 is none here.
+fn reaping(config: &Config) -> Option<Reaping> {
+    let top = config.top();
+    let action = match top.text("running_deleted_instance_action").as_str() {
+        "noop" => return None,
+        "log" => ReapAction::Log,
+        "shutdown" => ReapAction::Shutdown,
+        _ => ReapAction::Reap,
+    };
+    let seconds = |name: &str| u64::try_from(top.int(name)).unwrap_or_default();
+    let interval = Some(seconds("running_deleted_instance_poll_interval"));
+    let interval = interval.filter(|seconds| *seconds > 0 && top.bool("periodic_enable"))?;
+    let timeout = Duration::from_secs(seconds("running_deleted_instance_timeout"));
+    Some(Reaping { interval: Duration::from_secs(interval), timeout, action })
 }
 
 fn config_drive(config: &Config) -> create::ConfigDriveOptions {

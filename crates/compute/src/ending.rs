@@ -52,12 +52,17 @@ impl Ending {
     }
 
     /// The operation failed: the user reads `message`, an administrator `details` as well.
-    pub fn failure(action: impl Into<Action>, message: String, details: String, change: Change) -> Self {
+    pub fn failure(
+        action: impl Into<Action>,
+        message: String,
+        details: String,
+        change: impl Into<Option<Change>>,
+    ) -> Self {
         Self {
             failure: Some(Fault { code: 500, message, details }),
             fault: true,
             event: Some(Event { action: action.into(), shows_failure: true }),
-            change: Some(change),
+            change: change.into(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! An instance as the compute manager sees it: a server that somebody asked for, on its way to or from a node.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -46,6 +47,14 @@ pub enum TaskState {
     RebootingHard,
     RebootPendingHard,
     RebootStartedHard,
+    #[serde(rename = "soft-deleting")]
+    SoftDeleting,
+    Restoring,
+    Rescuing,
+    Unrescuing,
+    Rebuilding,
+    RebuildBlockDeviceMapping,
+    RebuildSpawning,
     /// Any other task of the control plane; kept as it came.
     #[serde(untagged)]
     Other(String),
@@ -150,8 +159,10 @@ pub struct Instance {
     pub default_ephemeral_device: Option<String>,
     pub default_swap_device: Option<String>,
     pub config_drive: Option<String>,
-    /// RFC 3339; set when the server first became active.
-    pub launched_at: Option<String>,
+    /// When the server became active first, or was rescued last.
+    pub launched_at: Option<SystemTime>,
+    /// Since when it is deleted, or waits to be.
+    pub deleted_at: Option<SystemTime>,
     pub os_type: Option<String>,
     pub ec2_ids: Ec2Ids,
     /// The server asks for certificate validation of its image, which Ironic cannot do.
@@ -197,6 +208,7 @@ impl Instance {
             default_swap_device: None,
             config_drive: None,
             launched_at: None,
+            deleted_at: None,
             os_type: None,
             ec2_ids: Ec2Ids::default(),
             has_trusted_certs: false,
@@ -259,6 +271,8 @@ pub struct InstanceUpdate {
     pub launched_now: bool,
     /// Set `terminated_at` to now.
     pub terminated_now: bool,
+    /// Set `deleted_at` to now.
+    pub deleted_now: bool,
     pub access_ip_v4: Option<String>,
     pub access_ip_v6: Option<String>,
 }

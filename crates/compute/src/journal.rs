@@ -30,7 +30,7 @@ fn file_name(key: &OperationKey) -> String {
     format!("{kind}-{}{node}-{safe}.json", key.instance)
 }
 
-/// Why a build failed. It cannot be observed, and decides how the build ends.
+/// Why an operation failed that has something to undo. It cannot be observed, and decides how the operation ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     pub reason: String,
@@ -71,7 +71,7 @@ pub enum Announced {
 pub struct Entry {
     pub key: OperationKey,
     pub origin: Origin,
-    /// Why a create failed.
+    /// Why it failed, where something is to be undone.
     pub verdict: Option<Verdict>,
     /// What was said of it.
     pub announced: Announced,

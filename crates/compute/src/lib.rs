@@ -20,5 +20,5 @@ pub mod testing;
 mod user_message;
 
 pub use manager::Manager;
-pub use operations::{Options, Ports};
+pub use operations::{Options, Ports, ReapAction, Reaping};
 pub use registry::OperationStatus;

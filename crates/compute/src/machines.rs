@@ -1,5 +1,7 @@
 //! When the machines are published: every period, and a freed node as soon as it is clean.
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,12 +9,14 @@ use driver::{Driver, NodeId};
 use openstack::Caller;
 use openstack::ironic::{Node, PowerState, ProvisionState};
 use oslo::context::RequestContext;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{self, Machines, Published};
+use crate::instance::{Instance, Power, VmState};
+use crate::operations::power;
+use crate::ports::{self, Found, Machines, Published};
 
 /// The pause before something that failed is tried again outside the period.
 const RETRY: Duration = Duration::from_secs(10);
@@ -24,6 +28,18 @@ pub fn is_available(node: &Node) -> bool {
     !node.maintenance && power_known && provisionable
 }
 
+/// Whether the power of a server's machine is another than the control plane shows, or than its state allows. While a task goes on
+/// it may well be.
+pub fn shows_other_power(instance: &Instance, node: &Node) -> bool {
+    let power = power(&node.power_state);
+    let contradicts = match instance.vm_state {
+        VmState::Active => power == Power::Shutdown,
+        VmState::Stopped => power == Power::Running,
+        _ => false,
+    };
+    instance.task_state.is_none() && (contradicts || power != instance.power)
+}
+
 /// Publishes the machines; a cheap handle.
 #[derive(Clone)]
 pub struct Publisher(Arc<Inner>);
@@ -33,6 +49,8 @@ struct Inner {
     machines: Arc<dyn Machines>,
     /// `update_resources_interval`; `None` switches the periodic report off.
     interval: Option<Duration>,
+    /// What the last report found.
+    found: watch::Sender<Found>,
     freed: mpsc::UnboundedSender<NodeId>,
     /// The other end, until it runs.
     nodes: Mutex<Option<mpsc::UnboundedReceiver<NodeId>>>,
@@ -45,7 +63,8 @@ impl Publisher {
     pub fn new(driver: Driver, machines: Arc<dyn Machines>, interval: Option<Duration>) -> Self {
         let (freed, nodes) = mpsc::unbounded_channel();
         let (nodes, failing) = (Mutex::new(Some(nodes)), Mutex::default());
-        Self(Arc::new(Inner { driver, machines, interval, freed, nodes, failing }))
+        let found = watch::Sender::default();
+        Self(Arc::new(Inner { driver, machines, interval, found, freed, nodes, failing }))
     }
 
     /// Why the machines cannot be published at present, for the operator; `None`: the last report succeeded, or none was made yet.
@@ -76,6 +95,20 @@ impl Publisher {
             },
             _ => Ok(()),
         }
+    }
+
+    /// What the next two reports both find: what has been so for a period, and is no moment between two lists.
+    pub(crate) async fn found_twice<T: Eq + Hash>(&self, pick: impl Fn(&Found) -> HashSet<T>) -> HashSet<T> {
+        let mut reports = self.0.found.subscribe();
+        let mut next = async || {
+            // The sender lives as long as this handle.
+            let _ = reports.changed().await;
+            pick(&reports.borrow_and_update())
+        };
+        let mut found = next().await;
+        let again = next().await;
+        found.retain(|one| again.contains(one));
+        found
     }
 
     async fn follow_freed(&self, shutdown: &CancellationToken) {
@@ -141,7 +174,8 @@ impl Publisher {
     async fn publish_and_log(&self) -> bool {
         let started = Instant::now();
         match self.0.machines.publish(&RequestContext::admin()).await {
-            Ok(Published { nodes, written, failed, removed }) => {
+            Ok(Published { nodes, written, failed, removed, found }) => {
+                self.0.found.send_replace(found);
                 let seconds = started.elapsed().as_secs_f64();
                 self.failing().take();
                 metrics::histogram!("bessemer_report_seconds").record(seconds);

@@ -19,8 +19,11 @@ use crate::{
     ironic::{Ironic, Unseen},
     limits::Alarm,
     operations::{
+        crash_dump::{self, CrashDump},
         deploy::{self, Deploy},
+        deploy_request::DeployRequest,
         power::{self, Power, PowerChange},
+        rebuild::{self, Rebuild},
         rescue::{self, Rescue},
         reserve::{self, Reserve},
         tear_down::TearDown,
@@ -223,7 +226,24 @@ impl Driver {
     ) -> Result<Node, Error> {
         let Deployment { node, server, volume_targets } = deployment.clone();
         let wanted = deploy::Wanted { node, server, targets: volume_targets };
-        let mut operation = Deploy::new(self.ironic(run.caller), wanted, config_drive, run.cancel);
+        let request = DeployRequest::new(config_drive, run.cancel);
+        let mut operation = Deploy::new(self.ironic(run.caller), wanted, request);
+        let seen = self.runner(run).run(&mut operation).await?;
+        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+    }
+
+    /// Deploys the node that carries the server again, as the server is now, and waits until it is `active`; returns it then. The
+    /// node is deployed once, however often this is started again with what [`Run::progress`] kept.
+    pub async fn rebuild(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        server: Server,
+        config_drive: &dyn ConfigDrive,
+    ) -> Result<Node, Error> {
+        let wanted = rebuild::Wanted { node, server };
+        let request = DeployRequest::new(config_drive, run.cancel);
+        let mut operation = Rebuild { ironic: self.ironic(run.caller), wanted, request };
         let seen = self.runner(run).run(&mut operation).await?;
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
@@ -247,13 +267,35 @@ impl Driver {
         seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
     }
 
-    /// Boots the rescue system on the run's instance's node, with this password, and returns the node as it is then. The machine must be off.
-    pub async fn rescue(&self, run: Run<'_>, node: NodeId, password: &SecretString) -> Result<Node, Error> {
-        self.rescued(run, node, rescue::Goal::Rescued, Some(password.clone())).await
+    /// Sends the run's instance's machine the interrupt at which its operating system writes a crash dump, once. An error where it is not
+    /// known whether the machine got it.
+    pub async fn crash_dump(&self, run: Run<'_>, node: NodeId) -> Result<(), Error> {
+        let wanted = crash_dump::Wanted { node, instance: run.instance };
+        let mut operation = CrashDump { ironic: self.ironic(run.caller), wanted };
+        self.runner(run).run(&mut operation).await?;
+        Ok(())
     }
 
-    /// Ends a rescue: the machine boots its own system again. Returns the node as it is then.
-    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<Node, Error> {
+    /// Switches the machine of the run's instance off and boots the rescue system on it, with this password; returns the node as it
+    /// is then, on. `soft` is how long the operating system may take to shut down; `None` cuts the power at once.
+    pub async fn rescue(
+        &self,
+        run: Run<'_>,
+        node: NodeId,
+        password: &SecretString,
+        soft: Option<Duration>,
+    ) -> Result<Node, Error> {
+        // Once the rescue was asked for, what runs there is the rescue system.
+        if !rescue::is_asked(run.progress).await {
+            self.set_power(run, node, PowerChange::Off { soft }).await?;
+        }
+        self.rescued(run, node, rescue::Goal::Rescued, Some(password.clone())).await?;
+        self.set_power(run, node, PowerChange::On).await
+    }
+
+    /// Ends a rescue, also one that failed: the machine boots its own system again, unless the rescue interface leaves it off. A
+    /// node that is not rescued is left as it is.
+    pub async fn unrescue(&self, run: Run<'_>, node: NodeId) -> Result<(), Error> {
         self.rescued(run, node, rescue::Goal::Active, None).await
     }
 
@@ -320,11 +362,11 @@ impl Driver {
         node: NodeId,
         goal: rescue::Goal,
         password: Option<SecretString>,
-    ) -> Result<Node, Error> {
+    ) -> Result<(), Error> {
         let wanted = rescue::Wanted { node, instance: run.instance, goal };
         let mut operation = Rescue { ironic: self.ironic(run.caller), wanted, password };
-        let seen = self.runner(run).run(&mut operation).await?;
-        seen.node.ok_or_else(|| Error::Gone(format!("Ironic does not have node {node} any more")))
+        self.runner(run).run(&mut operation).await?;
+        Ok(())
     }
 
     async fn free(&self, run: Run<'_>, mut operation: TearDown) -> Result<Option<Node>, Error> {

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use openstack::ironic::Node;
+use openstack::ironic::{Node, Patch};
 use serde_json::Value;
 
 use crate::InstanceId;
@@ -100,6 +100,33 @@ pub fn instance_info(server: &Server, node: &Node) -> Vec<(String, Value)> {
         put("traits", traits.into());
     }
     info
+}
+
+/// The patch that brings a node's `instance_info` to what is wanted.
+pub(crate) fn description(node: &Node, info: &[(String, Value)]) -> Vec<Patch> {
+    info.iter()
+        .filter(|(key, value)| node.instance_info.get(key) != Some(value))
+        .map(|(key, value)| Patch::add(format!("/instance_info/{key}"), value.clone()))
+        .collect()
+}
+
+/// Entries that only some servers have.
+const OPTIONAL: [&str; 6] =
+    ["image_source", "ephemeral_gb", "ephemeral_format", "preserve_ephemeral", "capabilities", "traits"];
+
+/// What Ironic derives from an image. It drops them itself at a rebuild; older releases keep them, and would deploy what was there before.
+const DERIVED: [&str; 2] = ["boot_iso", "original_image_source"];
+
+/// The same patch for a node that carried the server as it was before: what came from there, and is not wanted any more, goes.
+pub(crate) fn new_description(node: &Node, info: &[(String, Value)]) -> Vec<Patch> {
+    let is_wanted = |key: &str| info.iter().any(|(wanted, _)| wanted == key);
+    let has_image = is_wanted("image_source");
+    let stale = OPTIONAL.into_iter().filter(|key| !is_wanted(key));
+    let stale = stale.chain(DERIVED.into_iter().filter(|_| has_image));
+    let removals = stale
+        .filter(|key| node.instance_info.contains_key(*key))
+        .map(|key| Patch::remove(format!("/instance_info/{key}")));
+    description(node, info).into_iter().chain(removals).collect()
 }
 
 /// `trait:X` and `traitN:X` (granular request groups) that are `required`, then the image's.
@@ -222,6 +249,22 @@ pub(crate) mod tests {
         ];
         let expected: Vec<_> = expected.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         assert_eq!(instance_info(&captured(), &node()), expected);
+    }
+
+    #[test]
+    fn what_is_left_of_the_image_before_goes_and_what_others_wrote_stays() {
+        let wanted = instance_info(&Server { extra_specs: BTreeMap::new(), ..captured() }, &node());
+        let mut there = node();
+        there.instance_info = instance_info(&captured(), &node()).into_iter().collect();
+        for key in ["boot_iso", "original_image_source", "ephemeral_gb", "kernel", "note"] {
+            there.instance_info.insert(key.into(), json!("old"));
+        }
+        there.instance_info.insert("image_source".into(), json!("old"));
+        let removals = ["ephemeral_gb", "traits", "boot_iso", "original_image_source"]
+            .map(|key| Patch::remove(format!("/instance_info/{key}")));
+        let image = json!("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913");
+        let expected = [vec![Patch::add("/instance_info/image_source", image)], removals.to_vec()].concat();
+        assert_eq!(new_description(&there, &wanted), expected);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!   [`Plan::begin`]. The runner saves the memory before it makes the call, and a process that was killed in between is
 //!   started again with that memory.
 //! - `decide` has an arm for every provision state, unknown ones too.
-//! - [`Plan::begin`], [`Plan::accepted`] and [`Plan::refused`] are the only places where the memory changes.
+//! - [`Plan::begin`], [`Plan::accepted`], [`Plan::postponed`] and [`Plan::refused`] are the only places where the memory changes.
 
 use std::borrow::Cow;
 use std::{future::Future, time::Duration};
@@ -129,6 +129,10 @@ pub(crate) trait Plan: Send + Sync {
 
     /// What is remembered when Ironic has taken a step.
     fn accepted(&self, _step: &Self::Step, _memory: &mut Self::Memory) {}
+
+    /// What is remembered when a step was put off, to be tried again later: what [`Perform::perform`] answered says whether the call
+    /// may have taken effect.
+    fn postponed(&self, _step: &Self::Step, _memory: &mut Self::Memory) {}
 
     /// What is remembered when Ironic has refused a step for good; true if the plan knows another way.
     fn refused(&self, _step: &Self::Step, _memory: &mut Self::Memory) -> bool {

@@ -55,6 +55,16 @@ impl<'a, P: Plan> Course<'a, P> {
     }
 }
 
+/// The memory could not be saved, for this reason.
+struct Unsaved(String);
+
+impl From<Unsaved> for Setback {
+    fn from(Unsaved(error): Unsaved) -> Self {
+        warn!(error, "the journal cannot be written; the step is postponed");
+        Self::Away(Error::Retry("The compute service cannot write its journal".to_owned()))
+    }
+}
+
 /// What the loop needs beside the operation.
 pub(crate) struct Runner<'a> {
     pub(crate) watcher: &'a Watcher,
@@ -174,11 +184,11 @@ impl Runner<'_> {
         let (name, instance) = (step.name(), self.run.instance);
         let node = operation.plan().node(&seen).map(|node| tracing::field::display(node.uuid));
         operation.plan().begin(&step, &seen, &mut course.memory);
-        let result = match self.save_before::<P>(&step, &course.memory).await {
+        let result = match self.save::<P>(&step, &course.memory).await {
             // Not raced with the cancellation: a request that was sent is waited for, so that whoever cleans up after us does not
             // look before it has taken effect.
             Ok(()) => operation.perform(&step, seen).await,
-            Err(setback) => Err(setback),
+            Err(unsaved) => Err(unsaved.into()),
         };
         let outcome = result.as_ref().err().map_or("ok", Setback::name);
         metrics::counter!("bessemer_driver_steps_total", "operation" => P::NAME, "step" => name, "outcome" => outcome)
@@ -187,6 +197,7 @@ impl Runner<'_> {
             Ok(now) => {
                 info!(operation = P::NAME, step = name, %instance, node, "step done");
                 operation.plan().accepted(&step, &mut course.memory);
+                self.save_after::<P>(&step, &course.memory).await;
                 course.limits.progress();
                 course.accepted = true;
                 course.known = now;
@@ -204,6 +215,8 @@ impl Runner<'_> {
             Err(setback) => setback,
         };
         course.turn = None;
+        operation.plan().postponed(&step, &mut course.memory);
+        self.save_after::<P>(&step, &course.memory).await;
         course.in_doubt |= step.repeat() == Repeat::AtMostOnce;
         let queued = gate.filter(|_| matches!(setback, Setback::Full)).map(Gate::refused);
         let because = setback.reason(name);
@@ -221,16 +234,19 @@ impl Runner<'_> {
     }
 
     /// Saves the memory before a step that must not be taken twice. Where it cannot be saved the step is not taken.
-    async fn save_before<P: Plan>(&self, step: &P::Step, memory: &P::Memory) -> Result<(), Setback> {
+    async fn save<P: Plan>(&self, step: &P::Step, memory: &P::Memory) -> Result<(), Unsaved> {
         if step.repeat() == Repeat::Freely {
             return Ok(());
         }
-        let unsaved = |error: String| {
-            warn!(operation = P::NAME, instance = %self.run.instance, %error, "the journal cannot be written; the step is postponed");
-            Setback::Away(Error::Retry("The compute service cannot write its journal".to_owned()))
-        };
-        let memory = serde_json::to_value(memory).map_err(|error| unsaved(error.to_string()))?;
-        self.run.progress.save(P::NAME, memory).await.map_err(|error| unsaved(error.to_string()))
+        let memory = serde_json::to_value(memory).map_err(|error| Unsaved(error.to_string()))?;
+        self.run.progress.save(P::NAME, memory).await.map_err(|error| Unsaved(error.to_string()))
+    }
+
+    /// Saves what came of such a step. Where that cannot be saved, a restart goes on with what is known of before.
+    async fn save_after<P: Plan>(&self, step: &P::Step, memory: &P::Memory) {
+        if let Err(Unsaved(error)) = self.save::<P>(step, memory).await {
+            warn!(operation = P::NAME, step = step.name(), instance = %self.run.instance, %error, "the journal cannot be written; a restart would not know what came of the step");
+        }
     }
 
     async fn wait(&self, wait: Wait, limits: &mut Limits<'_>) -> Result<Option<Node>, Error> {

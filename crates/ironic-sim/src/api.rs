@@ -183,9 +183,7 @@ fn of_node(cx: &mut Context<'_>, id: Uuid, ident: &str, rest: &[&str]) -> Answer
         ("PUT", ["states", "power"]) => states::power(cx, id, ident),
         ("GET", ["states", "console"]) => states::console(cx, id),
         ("PUT", ["states", "console"]) => states::set_console(cx, id, ident),
-        ("PUT", ["management", "inject_nmi"]) => Err(Refusal::invalid(
-            "Driver fake-hardware does not support inject_nmi (disabled or not implemented).",
-        )),
+        ("PUT", ["management", "inject_nmi"]) => facets::inject_nmi(cx, id),
         ("GET", ["vifs"]) => vifs::list(cx, id),
         ("POST", ["vifs"]) => vifs::attach(cx, id),
         ("DELETE", ["vifs", vif]) => vifs::detach(cx, id, vif),

@@ -87,8 +87,14 @@ pub struct Node {
     pub deploys: u32,
     /// How many tear downs were accepted.
     pub tear_downs: u32,
+    /// How many rescues were accepted.
+    pub rescues: u32,
     /// How many power actions were accepted.
     pub power_actions: u32,
+    /// How many non-maskable interrupts the machine has got.
+    pub interrupts: u32,
+    /// How often the provision state has changed.
+    pub moves: u64,
 }
 
 impl Node {
@@ -132,7 +138,10 @@ impl Node {
             rescue_password: None,
             deploys: 0,
             tear_downs: 0,
+            rescues: 0,
             power_actions: 0,
+            interrupts: 0,
+            moves: 0,
         }
     }
 

@@ -65,6 +65,20 @@ impl Builder {
         self
     }
 
+    /// The driver can send a machine a non-maskable interrupt; without it that gets 400, as from Ironic's own fake hardware.
+    #[must_use]
+    pub fn nmi(mut self) -> Self {
+        self.config.nmi = true;
+        self
+    }
+
+    /// The rescue interface is `fake`: a rescue and its end leave the machine's power as it is.
+    #[must_use]
+    pub fn fake_rescue(mut self) -> Self {
+        self.config.fake_rescue = true;
+        self
+    }
+
     /// The largest page of a list; Ironic's default, 1000, unless set.
     #[must_use]
     pub fn max_limit(mut self, limit: usize) -> Self {
@@ -158,6 +172,8 @@ impl Sim {
             console_duration: Duration::ZERO,
             wait_states: false,
             soft_power: true,
+            nmi: false,
+            fake_rescue: false,
             max_limit: 1000,
             max_deploys: None,
             max_cleans: None,

@@ -14,6 +14,7 @@ use crate::model::Node;
 pub(crate) const CONDUCTOR: &str = "127.0.0.1";
 
 /// How the simulated Ironic is set up.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub durations: HashMap<State, Duration>,
@@ -21,6 +22,9 @@ pub(crate) struct Config {
     pub console_duration: Duration,
     pub wait_states: bool,
     pub soft_power: bool,
+    /// Whether the hardware can be sent a non-maskable interrupt.
+    pub nmi: bool,
+    pub fake_rescue: bool,
     pub max_limit: usize,
     /// `[conductor] max_concurrent_deploy`; `None` is no limit.
     pub max_deploys: Option<usize>,
@@ -163,6 +167,7 @@ impl World {
         record.node.uuid = id;
         if record.node.provision_state != before {
             record.generation += 1;
+            record.node.moves += 1;
         }
         self.index(key, &record.node);
         record.changed.notify_waiters();
@@ -222,6 +227,7 @@ impl World {
             match verb {
                 Verb::Deploy | Verb::Rebuild => node.deploys += 1,
                 Verb::Delete => node.tear_downs += 1,
+                Verb::Rescue => node.rescues += 1,
                 _ => {}
             }
             let target = if verb == Verb::Clean { Some(State::Manageable) } else { to.target() };
@@ -240,12 +246,12 @@ impl World {
 
     /// Ends the step; false when a request overtook it.
     pub fn advance(&mut self, id: Uuid, step: Step) -> bool {
-        let wait_states = self.config.wait_states;
+        let (wait_states, fake_rescue) = (self.config.wait_states, self.config.fake_rescue);
         let done = self.edit(id, |record| {
             if record.generation != step.generation {
                 return false;
             }
-            finish(record, step.state, wait_states);
+            finish(record, step.state, wait_states, fake_rescue);
             true
         });
         done == Some(true)
@@ -261,7 +267,7 @@ pub(crate) fn enter(record: &mut Record, to: State, target: Option<State>) {
 }
 
 /// What changes when the work of `state` ends.
-fn finish(record: &mut Record, state: State, wait_states: bool) {
+fn finish(record: &mut Record, state: State, wait_states: bool, fake_rescue: bool) {
     if std::mem::take(&mut record.leaving) {
         record.node.forget_instance();
         record.node.reservation = None;
@@ -294,6 +300,7 @@ fn finish(record: &mut Record, state: State, wait_states: bool) {
             node.power_state = Some("power off".into());
             record.waited = false;
         }
+        (State::Rescuing | State::Unrescuing, State::Active | State::Rescue) if fake_rescue => {}
         (_, State::Active | State::Rescue) => node.power_state = Some("power on".into()),
         (State::Verifying, State::Manageable) if node.power_state.is_none() => {
             node.power_state = Some("power off".into());

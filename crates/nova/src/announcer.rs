@@ -163,6 +163,12 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::PowerOff => "power_off",
         Event::PowerOn => "power_on",
         Event::Reboot => "reboot",
+        Event::SoftDelete => "soft_delete",
+        Event::Restore => "restore",
+        Event::TriggerCrashDump => "trigger_crash_dump",
+        Event::Rescue { .. } => "rescue",
+        Event::Unrescue => "unrescue",
+        Event::Rebuild => "rebuild",
     };
     let phase = match phase {
         Phase::Start => "start",
@@ -194,6 +200,7 @@ mod tests {
     fn an_event_has_the_name_that_its_consumers_know() {
         assert_eq!(event_type(Event::Create, Phase::Error("x")), "instance.create.error");
         assert_eq!(event_type(Event::Shutdown, Phase::End), "instance.shutdown.end");
+        assert_eq!(event_type(Event::Rescue { image: None }, Phase::Start), "instance.rescue.start");
     }
 
     #[tokio::test]

@@ -39,6 +39,11 @@ pub fn stop_message() -> Map<String, Value> {
     message(include_str!("../tests/data/stop_instance.json"))
 }
 
+/// `rebuild_instance`, without its request spec.
+pub fn rebuild_message() -> Map<String, Value> {
+    message(include_str!("../tests/data/rebuild_instance.json"))
+}
+
 /// `snapshot_instance`.
 pub fn snapshot_message() -> Map<String, Value> {
     message(include_str!("../tests/data/snapshot_instance.json"))

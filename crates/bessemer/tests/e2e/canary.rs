@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::read::GzDecoder;
 use ironic_sim::{Call, Fault, Kind, Matcher, Node, State};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -41,6 +42,7 @@ async fn no_secret_shows_anywhere() {
     cloud.sim.release();
     cloud.active(&built).await;
 
+    be_rescued(&cloud, &built, first).await;
     fail_to_deploy(&cloud, second).await;
     be_refused_by_neutron(&cloud, second).await;
     be_refused_by_ironic(&cloud, second).await;
@@ -102,6 +104,20 @@ fn take_drive(cloud: &Cloud, node: &Node) {
     for at in [0, drive.len() / 2, drive.len() - 40] {
         cloud.secrets.keep(&drive[at..at + 40]);
     }
+}
+
+/// The password of a rescue is in the journal until the rescue ends, and nowhere else but in Ironic.
+async fn be_rescued(cloud: &Cloud, id: &str, node: uuid::Uuid) {
+    cloud.sim.hold(State::Rescuing);
+    let password = cloud.secrets.of("rescue-password");
+    let arguments = json!({"rescue_password": password, "rescue_image_ref": null, "clean_shutdown": true});
+    cloud.act(id, "rescue_instance", "rescuing", arguments).await;
+    let rescuing = cloud.sim.wait_for_state(node, State::Rescuing).await;
+    assert_eq!(rescuing.rescue_password, Some(password));
+    assert!(!cloud.secrets.shown_in(&std::fs::read(&cloud.journal()[0]).unwrap()).is_empty());
+    cloud.sim.release();
+    until_so("the server is rescued", || cloud.tables().state(id) == ("rescued".to_owned(), None)).await;
+    until_so("the journal is empty", || cloud.journal().is_empty()).await;
 }
 
 /// Ironic fails the deployment; the build goes back to the conductor.

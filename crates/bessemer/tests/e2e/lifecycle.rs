@@ -78,15 +78,15 @@ async fn a_server_is_stopped_started_and_rebooted() {
     };
     let stopped = ("stopped".to_owned(), None, json!(4), true);
     let active = ("active".to_owned(), None, json!(1), true);
-    cloud.change_power(&id, "stop_instance", "powering-off", json!({"clean_shutdown": true})).await;
+    cloud.act(&id, "stop_instance", "powering-off", json!({"clean_shutdown": true})).await;
     until_so("the server is stopped", || shown() == stopped).await;
     assert_eq!(cloud.sim.node(node).power_state.as_deref(), Some("power off"));
-    cloud.change_power(&id, "start_instance", "powering-on", json!({})).await;
+    cloud.act(&id, "start_instance", "powering-on", json!({})).await;
     until_so("the server is active", || shown() == active && cloud.tables().outcomes(&id).len() == 3).await;
     for (kind, task) in [("SOFT", "rebooting"), ("HARD", "rebooting_hard")] {
         let before = cloud.sim.node(node).power_actions;
         let arguments = json!({"reboot_type": kind, "block_device_info": null});
-        cloud.change_power(&id, "reboot_instance", task, arguments).await;
+        cloud.act(&id, "reboot_instance", task, arguments).await;
         until_so("the machine has restarted", || cloud.sim.node(node).power_actions == before + 1).await;
         until_so("the server is active again", || shown() == active).await;
     }
@@ -95,6 +95,36 @@ async fn a_server_is_stopped_started_and_rebooted() {
     assert_eq!(names, expected);
     assert!(cloud.tables().faults.is_empty());
     until_so("the journal is empty", || cloud.journal().is_empty()).await;
+    cloud.assert_understood();
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_rescued_and_unrescued() {
+    let cloud = Cloud::new(1, "").await;
+    let process = cloud.start().await;
+    let node = cloud.nodes[0];
+    let id = cloud.create_server(node).await;
+    cloud.active(&id).await;
+    let image = "73faf9ad-eddf-4bb9-b0ae-6a20a98ac913";
+    let arguments = json!({"rescue_password": "p", "rescue_image_ref": image, "clean_shutdown": true});
+    cloud.act(&id, "rescue_instance", "rescuing", arguments).await;
+    until_so("the server is rescued", || cloud.tables().state(&id) == ("rescued".to_owned(), None)).await;
+    assert_eq!(cloud.sim.node(node).rescue_password.as_deref(), Some("p"));
+    cloud.act(&id, "unrescue_instance", "unrescuing", json!({})).await;
+    until_so("the server is active", || cloud.tables().state(&id) == ("active".to_owned(), None)).await;
+    let success = || Some("Success".to_owned());
+    let outcomes = cloud.tables().outcomes(&id);
+    let rescue = ["rescue", "unrescue"].map(|name| (format!("compute_{name}_instance"), success()));
+    assert_eq!(outcomes[1..], rescue);
+    until_so("the journal is empty", || cloud.journal().is_empty()).await;
+    let told = cloud.bus.notifications().await;
+    let told: Vec<&Value> =
+        told.iter().filter(|message| message["event_type"].as_str().unwrap().contains("rescue")).collect();
+    let names: Vec<&str> = told.iter().map(|message| message["event_type"].as_str().unwrap()).collect();
+    let events = ["rescue.start", "rescue.end", "unrescue.start", "unrescue.end"];
+    assert_eq!(names, events.map(|event| format!("instance.{event}")));
+    assert_eq!(told[0]["payload"]["nova_object.data"]["rescue_image_ref"], image);
     cloud.assert_understood();
     process.stop().await;
 }

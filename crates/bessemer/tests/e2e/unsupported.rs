@@ -54,11 +54,11 @@ async fn what_cannot_be_done_is_refused_as_nova_expects_it() {
     }
 
     // What this release does not do yet says so.
-    let (id, context) = cloud.pretend_server(Some("rescuing"), RUNNING);
-    cast(&cloud, &context, &id, "rescue_instance", json!({"clean_shutdown": true})).await;
+    let (id, context) = cloud.pretend_server(Some("shelving_offloading"), RUNNING);
+    cast(&cloud, &context, &id, "shelve_offload_instance", json!({"clean_shutdown": true})).await;
     {
         let tables = cloud.tables();
-        assert_eq!(tables.outcomes(&id), [("compute_rescue_instance".to_owned(), error())]);
+        assert_eq!(tables.outcomes(&id), [("compute_shelve_offload_instance".to_owned(), error())]);
         assert!(tables.faults_of(&id)[0].len() > "NotImplementedError".len(), "{:?}", tables.faults_of(&id));
     }
 

@@ -108,7 +108,7 @@ impl Manager {
         instances.update(context, &mut instance, end, Expect::Task(vec![Some(task)])).await
     }
 
-    async fn living(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
+    pub(super) async fn living(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
         let found = self.shared().ports.instances.get(context, id).await?;
         Ok(found.filter(|instance| !instance.deleted))
     }

@@ -2,6 +2,11 @@
 
 pub mod consoles;
 mod events;
+mod overdue;
+mod own;
+mod power_sync;
+mod reap;
+mod reclaim;
 mod resume;
 
 use std::collections::HashSet;

@@ -100,7 +100,7 @@ impl Manager {
         // The delete reads the disks itself.
         let (block_devices, origin) = (Vec::new(), Origin(serde_json::Value::Null));
         let request: Request =
-            DeleteRequest { context: context.clone(), instance, block_devices, origin }.into();
+            DeleteRequest { context: context.clone(), instance, block_devices, is_own: false, origin }.into();
         let entry = Entry::new(request.key(), request.origin().clone());
         self.begin(request, entry, Start::Resumed);
     }

@@ -73,9 +73,6 @@ async fn patiently<T, F: Future<Output = Result<T>>>(id: InstanceId, ask: impl F
 
 /// Whether a task is one of a rebuild.
 pub(crate) fn is_rebuild(task: &TaskState) -> bool {
-    matches!(
-        task,
-        TaskState::Other(name)
-            if ["rebuilding", "rebuild_block_device_mapping", "rebuild_spawning"].contains(&name.as_str())
-    )
+    use TaskState::{RebuildBlockDeviceMapping, RebuildSpawning, Rebuilding};
+    matches!(task, Rebuilding | RebuildBlockDeviceMapping | RebuildSpawning)
 }

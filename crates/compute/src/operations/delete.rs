@@ -67,6 +67,10 @@ impl Operation for Delete {
             }
             Err(Failure::Away(why)) => Err(Retry { start: self.resumed(), why }),
             Err(Failure::Failed(text)) => {
+                if self.request.is_own {
+                    tracing::warn!(reason = %text, "the delete failed; the server stays as it was, and the delete is tried again");
+                    return Ok(Ending::failure(Kind::Delete, text.clone(), text, Change::TaskEnds));
+                }
                 tracing::warn!(reason = %text, "the delete failed; the server is in error and can be deleted again");
                 Ok(Ending::failure(Kind::Delete, text.clone(), text, Change::Error))
             }

@@ -1,6 +1,8 @@
 //! What operations on a server that exists share: it is read again under its task, those who listen are notified, and a failure
 //! says whether it ends the work.
 
+use std::time::Duration;
+
 use super::{Retry, Start, Try};
 use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, InstanceUpdate, TaskState};
@@ -71,6 +73,15 @@ impl Existing {
     /// The node that the server is on.
     pub fn node(&self) -> Result<driver::NodeId, Failure> {
         self.instance.node.ok_or_else(|| Failure::Failed("The server has no node.".to_owned()))
+    }
+
+    /// How long the operating system may take to shut down: the image says, or the operator. `None`: no time at all, the power is
+    /// cut at once.
+    pub fn shutdown_timeout(&self) -> Option<Duration> {
+        let of_image = self.instance.image_property("os_shutdown_timeout");
+        let of_image = of_image.and_then(|text| text.parse().ok());
+        let timeout = of_image.map_or(self.this.shared.options.shutdown_timeout, Duration::from_secs);
+        Some(timeout).filter(|timeout| !timeout.is_zero())
     }
 
     /// Writes a change under one of these tasks.

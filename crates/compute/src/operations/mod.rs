@@ -16,12 +16,17 @@
 //! `crate::request`, and its arms in [`table`].
 
 pub(crate) mod abandon;
+mod config_drive;
+mod crash_dump;
 pub mod create;
 mod delete;
 mod existing;
 mod frame;
 mod power;
+mod rebuild;
+mod rescue;
 mod run;
+mod server;
 mod shared;
 pub(crate) mod table;
 
@@ -44,7 +49,7 @@ use crate::request::{Kind, OperationKey};
 
 pub(crate) use run::until_ended;
 pub(crate) use shared::Shared;
-pub use shared::{Options, Ports};
+pub use shared::{Options, Ports, ReapAction, Reaping};
 
 /// How long an operation that met a service that is away waits before it is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);
@@ -57,7 +62,7 @@ pub(crate) enum Start {
     Resumed,
     /// As resumed; those who listen know this of it.
     Announced(Announced),
-    /// A create that had failed for this reason; what is left is to undo it and to say so.
+    /// It had failed for this reason; what is left is to undo it and to say so.
     Failed(Verdict),
     /// An outcome that could not be written to its end.
     Ending(Ending),

@@ -1,10 +1,10 @@
-//! Stop, start and reboot (in stock: `stop_instance`, `start_instance` and `reboot_instance` of `nova/compute/manager.py`, and the
-//! power functions of its Ironic driver).
+//! Stop, start, reboot, soft delete and restore (in stock: `stop_instance`, `start_instance`, `reboot_instance`,
+//! `soft_delete_instance` and `restore_instance` of `nova/compute/manager.py`, and the power functions of its Ironic driver).
+//!
+//! A soft delete is a stop after which the server can be restored until it is reclaimed; a restore is a start.
 //!
 //! The driver finds by itself how far a change had come that was cut off; here only the server's task says whether it is still
 //! wanted.
-
-use std::time::Duration;
 
 use driver::PowerChange;
 use openstack::ironic::Node;
@@ -24,6 +24,9 @@ pub(super) const RULES: Rules = Rules {
     expect: |kind| Expect::Task(tasks(kind)),
 };
 
+/// A soft delete is a delete to its user: whatever else goes on ends.
+pub(super) const SOFT_DELETE: Rules = Rules { stops_others: true, ..RULES };
+
 /// One change of a machine's power.
 pub(crate) struct Power {
     server: Existing,
@@ -34,6 +37,10 @@ impl Operation for Power {
     async fn work(&mut self) -> Result<Ending, Retry> {
         match (self.change().await, self.action) {
             (Err(Failure::Failed(text)), PowerAction::Reboot { .. }) => self.not_rebooted(text).await,
+            (Err(Failure::Failed(text)), PowerAction::SoftDelete) => {
+                self.server.notify(Event::SoftDelete, Phase::End).await;
+                self.server.ended(Err(Failure::Failed(text)))
+            }
             (outcome, _) => self.server.ended(outcome),
         }
     }
@@ -81,23 +88,20 @@ impl Power {
 
     fn wanted(&self) -> PowerChange {
         match self.action {
-            PowerAction::Start => PowerChange::On,
-            PowerAction::Stop { gracefully } => PowerChange::Off { soft: gracefully.then(|| self.timeout()) },
+            PowerAction::Start | PowerAction::Restore => PowerChange::On,
+            PowerAction::SoftDelete => PowerChange::Off { soft: None },
+            PowerAction::Stop { gracefully } => {
+                PowerChange::Off { soft: self.server.shutdown_timeout().filter(|_| gracefully) }
+            }
             PowerAction::Reboot { hard } => PowerChange::Reboot { soft: !hard },
         }
-    }
-
-    /// How long the operating system may take to shut down: the image says, or the operator.
-    fn timeout(&self) -> Duration {
-        let of_image = self.server.instance.image_property("os_shutdown_timeout");
-        let of_image = of_image.and_then(|text| text.parse().ok());
-        of_image.map_or(self.server.this.shared.options.shutdown_timeout, Duration::from_secs)
     }
 
     async fn finish(&mut self, node: &Node) -> Result<(), Failure> {
         let (kind, instance) = (self.action.kind(), &self.server.instance);
         let vm_state = match kind {
             Kind::Stop => VmState::Stopped,
+            Kind::SoftDelete => VmState::SoftDeleted,
             Kind::Reboot if instance.vm_state == VmState::Rescued => VmState::Rescued,
             _ => VmState::Active,
         };
@@ -143,6 +147,8 @@ impl Power {
             PowerAction::Start => Event::PowerOn,
             PowerAction::Stop { .. } => Event::PowerOff,
             PowerAction::Reboot { .. } => Event::Reboot,
+            PowerAction::SoftDelete => Event::SoftDelete,
+            PowerAction::Restore => Event::Restore,
         }
     }
 }
@@ -167,6 +173,8 @@ fn tasks(kind: Kind) -> Vec<Option<TaskState>> {
             TaskState::RebootPendingHard,
             TaskState::RebootStartedHard,
         ],
+        Kind::SoftDelete => &[TaskState::SoftDeleting],
+        Kind::Restore => &[TaskState::Restoring],
         // No change of power.
         _ => &[],
     };

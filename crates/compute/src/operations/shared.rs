@@ -17,6 +17,28 @@ use crate::ports::{Announcer, Instances, Machines, Networks, Requests, VendorDat
 use crate::registry::Registry;
 use crate::resets::Resets;
 
+/// What becomes of the machines of servers that were deleted without this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaping {
+    /// `running_deleted_instance_poll_interval`: how often they are looked for.
+    pub interval: Duration,
+    /// `running_deleted_instance_timeout`: for how long the server must be deleted.
+    pub timeout: Duration,
+    /// `running_deleted_instance_action`.
+    pub action: ReapAction,
+}
+
+/// What is done to the machine of a server that was deleted without this service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReapAction {
+    /// An operator reads of it in the log.
+    Log,
+    /// It is switched off.
+    Shutdown,
+    /// It is torn down and cleaned like any other.
+    Reap,
+}
+
 /// How the manager works.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,8 +51,16 @@ pub struct Options {
     pub max_concurrent_builds: usize,
     /// `scheduler_instance_sync_interval`: how often the scheduler compares its memory with ours; `None`: never.
     pub sync_interval: Option<Duration>,
+    /// `reclaim_instance_interval`: how long a server that was deleted so can be restored; `None`: the service ends none.
+    pub reclaim_after: Option<Duration>,
+    /// `sync_power_state_interval`: how often the power of the machines is compared with what the control plane shows; `None`: never.
+    pub power_sync_interval: Option<Duration>,
+    /// What becomes of the machines of servers that were deleted without this service; `None`: nothing.
+    pub reaping: Option<Reaping>,
     /// `shutdown_timeout`: how long an operating system may take to shut down, unless the image says otherwise.
     pub shutdown_timeout: Duration,
+    /// `rescue_timeout`: how long a server may stay rescued; `None`: as long as its user likes.
+    pub rescue_timeout: Option<Duration>,
     /// About builds.
     pub create: create::Options,
     pub consoles: consoles::Options,

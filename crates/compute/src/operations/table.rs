@@ -1,17 +1,24 @@
 //! The table of operations: which type does the work of which request, by which rules.
 
+use super::crash_dump::CrashDump;
 use super::create::Create;
 use super::delete::Delete;
 use super::frame::framed;
 use super::power::Power;
-use super::{Retry, Rules, Try, create, delete, power};
+use super::rebuild::Rebuild;
+use super::rescue::Rescue;
+use super::{Retry, Rules, Try, crash_dump, create, delete, power, rebuild, rescue};
 use crate::request::{Kind, Request};
 
 /// The rules of a kind.
 pub(crate) fn rules(kind: Kind) -> &'static Rules {
     match kind {
         Kind::Create => &create::RULES,
-        Kind::Stop | Kind::Start | Kind::Reboot => &power::RULES,
+        Kind::Stop | Kind::Start | Kind::Reboot | Kind::Restore => &power::RULES,
+        Kind::SoftDelete => &power::SOFT_DELETE,
+        Kind::Rescue | Kind::Unrescue => &rescue::RULES,
+        Kind::CrashDump => &crash_dump::RULES,
+        Kind::Rebuild => &rebuild::RULES,
         Kind::Delete => &delete::RULES,
     }
 }
@@ -22,6 +29,9 @@ pub(super) async fn attempt(this: Try, request: Request) -> Result<(), Retry> {
     match request {
         Request::Create(request) => Box::pin(framed(frame, rules, Create::new(this, request))).await,
         Request::Power(request) => Box::pin(framed(frame, rules, Power::new(this, request))).await,
+        Request::CrashDump(request) => Box::pin(framed(frame, rules, CrashDump::new(this, request))).await,
+        Request::Rescue(request) => Box::pin(framed(frame, rules, Rescue::new(this, request))).await,
+        Request::Rebuild(request) => Box::pin(framed(frame, rules, Rebuild::new(this, request))).await,
         Request::Delete(request) => Box::pin(framed(frame, rules, Delete::new(this, request))).await,
     }
 }

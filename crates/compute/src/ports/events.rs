@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use driver::InstanceId;
 use oslo::context::RequestContext;
+use uuid::Uuid;
 
 use crate::instance::Instance;
 
@@ -15,6 +16,15 @@ pub enum Event {
     PowerOff,
     PowerOn,
     Reboot,
+    SoftDelete,
+    Restore,
+    TriggerCrashDump,
+    Rescue {
+        /// The image that the user wants for the rescue system.
+        image: Option<Uuid>,
+    },
+    Unrescue,
+    Rebuild,
 }
 
 /// Whether it begins, has ended, or has failed with this text.

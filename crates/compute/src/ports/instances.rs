@@ -54,6 +54,15 @@ pub trait Instances: Send + Sync {
         Ok(self.on_this_host(context).await?.into_iter().map(|instance| instance.id).collect())
     }
 
+    /// The instances of this service that were deleted so that they can be restored, and have no task.
+    async fn soft_deleted_here(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
+    /// Those of these instances that are deleted, and were on this service's host to the last.
+    async fn deleted_here(&self, context: &RequestContext, ids: &[InstanceId]) -> Result<Vec<Instance>>;
+
+    /// The instances of this service that are rescued and have no task.
+    async fn rescued_here(&self, context: &RequestContext) -> Result<Vec<Instance>>;
+
     /// Writes a change if the instance's task is an expected one, and brings `instance` up to date with the
     /// answer.
     async fn update(
@@ -88,6 +97,10 @@ pub trait Instances: Send + Sync {
 
     /// Stores a fault. An instance that is gone has no faults: no error then.
     async fn record_fault(&self, context: &RequestContext, id: InstanceId, fault: &Fault) -> Result<()>;
+
+    /// Records an action that the service has for itself, under the context's request id: what users see under way begins with
+    /// its event.
+    async fn record_action(&self, context: &RequestContext, id: InstanceId, kind: Kind) -> Result<()>;
 
     /// Begins what the request id names. `resumed`: it may have begun before a restart; it is
     /// begun only if it was not.

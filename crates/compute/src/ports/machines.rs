@@ -1,5 +1,7 @@
 //! The port to the machines as the control plane offers them: which can be booked, and who has which.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -8,7 +10,7 @@ use super::Result;
 use crate::instance::{Home, Instance};
 
 /// What one report of all machines found and wrote.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Published {
     /// Nodes of this service.
     pub nodes: usize,
@@ -18,6 +20,18 @@ pub struct Published {
     pub failed: usize,
     /// Nodes that are gone and of which nothing is left.
     pub removed: usize,
+    /// What the lists show that no report is there for.
+    pub found: Found,
+}
+
+/// What the lists of a report show of servers, read at different moments: a reason to look, and no more.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Servers without a task whose machine's power is not as the control plane shows it
+    /// ([`crate::machines::shows_other_power`]).
+    pub other_power: HashSet<InstanceId>,
+    /// Nodes of this service that carry an instance which no server of it is.
+    pub strangers: HashSet<(NodeId, InstanceId)>,
 }
 
 /// The machines of this service in the control plane.

@@ -14,7 +14,7 @@ mod volumes;
 
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Action, Fault, Instances};
-pub use machines::{Machines, Published};
+pub use machines::{Found, Machines, Published};
 pub use networks::Networks;
 pub use refusal::Refusal;
 pub use requests::Requests;

@@ -1,6 +1,8 @@
 //! What the control plane asks for.
 
 mod create;
+mod rebuild;
+mod rescue;
 
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -11,6 +13,8 @@ use crate::instance::{BlockDevice, Instance};
 use crate::origin::Origin;
 
 pub use create::{BuildRequest, InjectedFile, NetworkRequest, NetworkRequests};
+pub use rebuild::RebuildRequest;
+pub use rescue::{RescueAction, RescueRequest};
 
 /// The kinds of operations, in the order in which a start resumes those of one instance: a delete waits until the create has
 /// left the instance.
@@ -25,13 +29,37 @@ pub enum Kind {
     Start,
     /// A server's machine is restarted.
     Reboot,
+    /// A server's machine boots a rescue system.
+    Rescue,
+    /// A server's machine boots its own system again.
+    Unrescue,
+    /// A server is deleted so that it can be restored: its machine is switched off.
+    SoftDelete,
+    /// A server that was deleted so is there again: its machine is switched on.
+    Restore,
+    /// A server's machine is sent the interrupt at which its operating system writes a crash dump.
+    CrashDump,
+    /// A server's machine is deployed again.
+    Rebuild,
     /// A server ends.
     Delete,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Create, Self::Stop, Self::Start, Self::Reboot, Self::Delete];
+    pub const ALL: [Self; 11] = [
+        Self::Create,
+        Self::Stop,
+        Self::Start,
+        Self::Reboot,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::SoftDelete,
+        Self::Restore,
+        Self::CrashDump,
+        Self::Rebuild,
+        Self::Delete,
+    ];
 
     /// Its name in logs, metrics and lists.
     pub fn name(self) -> &'static str {
@@ -40,6 +68,12 @@ impl Kind {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Reboot => "reboot",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::SoftDelete => "soft_delete",
+            Self::Restore => "restore",
+            Self::CrashDump => "crash_dump",
+            Self::Rebuild => "rebuild",
             Self::Delete => "delete",
         }
     }
@@ -62,6 +96,9 @@ pub struct OperationKey {
 pub enum Request {
     Create(BuildRequest),
     Power(PowerRequest),
+    CrashDump(CrashDumpRequest),
+    Rescue(RescueRequest),
+    Rebuild(RebuildRequest),
     Delete(DeleteRequest),
 }
 
@@ -78,6 +115,9 @@ impl Request {
         match self {
             Self::Create(_) => Kind::Create,
             Self::Power(request) => request.action.kind(),
+            Self::CrashDump(_) => Kind::CrashDump,
+            Self::Rescue(request) => request.action.kind(),
+            Self::Rebuild(_) => Kind::Rebuild,
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -86,6 +126,9 @@ impl Request {
         match self {
             Self::Create(BuildRequest { context, instance, origin, .. })
             | Self::Power(PowerRequest { context, instance, origin, .. })
+            | Self::CrashDump(CrashDumpRequest { context, instance, origin })
+            | Self::Rescue(RescueRequest { context, instance, origin, .. })
+            | Self::Rebuild(RebuildRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -138,6 +181,24 @@ impl From<PowerRequest> for Request {
     }
 }
 
+impl From<CrashDumpRequest> for Request {
+    fn from(request: CrashDumpRequest) -> Self {
+        Self::CrashDump(request)
+    }
+}
+
+impl From<RescueRequest> for Request {
+    fn from(request: RescueRequest) -> Self {
+        Self::Rescue(request)
+    }
+}
+
+impl From<RebuildRequest> for Request {
+    fn from(request: RebuildRequest) -> Self {
+        Self::Rebuild(request)
+    }
+}
+
 impl From<DeleteRequest> for Request {
     fn from(request: DeleteRequest) -> Self {
         Self::Delete(request)
@@ -153,6 +214,10 @@ pub enum PowerAction {
     Start,
     /// Restarted; not `hard`: the operating system is asked first.
     Reboot { hard: bool },
+    /// Switched off, and the server can be restored until it is reclaimed.
+    SoftDelete,
+    /// Switched on, and the server is there again.
+    Restore,
 }
 
 impl PowerAction {
@@ -162,6 +227,8 @@ impl PowerAction {
             Self::Stop { .. } => Kind::Stop,
             Self::Start => Kind::Start,
             Self::Reboot { .. } => Kind::Reboot,
+            Self::SoftDelete => Kind::SoftDelete,
+            Self::Restore => Kind::Restore,
         }
     }
 }
@@ -176,12 +243,23 @@ pub struct PowerRequest {
     pub origin: Origin,
 }
 
+/// A request for a crash dump of a server's machine, as it reached us.
+#[derive(Clone, Debug)]
+pub struct CrashDumpRequest {
+    pub context: RequestContext,
+    pub instance: Instance,
+    /// The control plane's own form of the request; goes into the journal.
+    pub origin: Origin,
+}
+
 /// A request to end a server, as it reached us.
 #[derive(Clone, Debug)]
 pub struct DeleteRequest {
     pub context: RequestContext,
     pub instance: Instance,
     pub block_devices: Vec<BlockDevice>,
+    /// The service itself asks, and will ask again: a server that cannot be deleted now stays as it was.
+    pub is_own: bool,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
 }

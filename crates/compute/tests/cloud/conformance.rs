@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance, TaskState};
 use compute::ports::conformance::{instances, machines, networks, requests, vendor_data, volumes};
 use compute::ports::{Action, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
-use compute::request::{BuildRequest, PowerAction, Request};
+use compute::request::{BuildRequest, PowerAction, Request, RescueAction};
 use driver::{InstanceId, NodeId};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Port, Trouble, World, delete, power, server};
+use crate::world::{HOST, Port, Trouble, World, crash_dump, delete, power, rescue, server};
 
 /// A world, and its ports.
 struct Cloud {
@@ -175,12 +175,20 @@ impl requests::ControlPlane for Cloud {
     async fn ask(&self) -> Vec<Request> {
         let create = self.server();
         let id = create.instance.id;
-        let mut asked = vec![create.into(), delete(&self.world, id).into()];
-        for action in
-            [PowerAction::Stop { gracefully: true }, PowerAction::Start, PowerAction::Reboot { hard: true }]
-        {
+        let mut asked =
+            vec![create.into(), delete(&self.world, id).into(), crash_dump(&self.world, id).into()];
+        for action in [
+            PowerAction::Stop { gracefully: true },
+            PowerAction::Start,
+            PowerAction::Reboot { hard: true },
+            PowerAction::SoftDelete,
+            PowerAction::Restore,
+        ] {
             asked.push(power(&self.world, id, action).into());
         }
+        let rescues =
+            [RescueAction::Rescue { password: None, image: None, gracefully: true }, RescueAction::Unrescue];
+        asked.extend(rescues.map(|action| rescue(&self.world, id, action).into()));
         asked
     }
 }

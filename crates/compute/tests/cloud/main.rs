@@ -4,10 +4,16 @@
 
 mod conformance;
 mod consoles;
+mod crash_dump;
 mod endings;
 mod hidden;
 mod operations;
 mod power;
+mod power_sync;
+mod reaping;
+mod rebuild;
+mod rescue;
 mod restart;
+mod soft_delete;
 mod trouble;
 mod world;

@@ -20,7 +20,7 @@ pub async fn cloud() -> (Arc<World>, Vec<NodeId>) {
 }
 
 pub async fn cloud_of(machines: usize) -> (Arc<World>, Vec<NodeId>) {
-    let sim = Sim::builder().start().await;
+    let sim = Sim::builder().nmi().start().await;
     let nodes = sim.enroll(machines).into_iter().map(NodeId).collect();
     let world = World::new(sim);
     Port(world.clone()).publish(&RequestContext::admin()).await.unwrap();
@@ -79,7 +79,7 @@ pub fn is_active(world: &World, id: InstanceId, why: &str) {
 }
 
 /// Nothing of the server is left anywhere.
-fn is_gone(world: &World, id: InstanceId, why: &str) {
+pub fn is_gone(world: &World, id: InstanceId, why: &str) {
     let tables = world.tables();
     assert!(tables.instances[&id].deleted, "{why}: {:?} {:?}", tables.instances[&id].vm_state, tables.faults);
     assert!(tables.neutron.iter().all(|(_, owner)| *owner != id), "{why}");
@@ -444,8 +444,8 @@ async fn a_start_ends_the_tasks_that_nobody_works_on() {
     let tasks = [
         (TaskState::PoweringOff, VmState::Active),
         (TaskState::Other("image_snapshot_pending".into()), VmState::Active),
-        (TaskState::Other("rebuilding".into()), VmState::Error),
-        (TaskState::Other("rebuild_spawning".into()), VmState::Error),
+        (TaskState::Rebuilding, VmState::Error),
+        (TaskState::RebuildSpawning, VmState::Error),
     ];
     for (number, (task, _)) in (1..).zip(&tasks) {
         let id = server(&world, number, nodes[0], true).instance.id;

@@ -14,6 +14,7 @@ use std::{
 
 use ironic_sim::machine::{self, Outcome, State, Verb};
 use openstack::ironic::{Node, NodeId, PowerState, ProvisionState};
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
@@ -131,10 +132,10 @@ impl<W: World> Situation<W, <W::Plan as Plan>::Memory> {
                     // The runner observes once more, and time has passed.
                     return Turn::To(vec![Self { in_doubt: false, before: None, ..self.clone() }]);
                 }
-                let mut asked = Self { in_doubt: once, ..self.clone() };
+                let mut asked = Self { in_doubt: self.in_doubt || once, ..self.clone() };
                 plan.begin(&step, &observed.observed(), &mut asked.memory);
                 if once {
-                    asked.saved = asked.memory.clone();
+                    asked.saved = saved(&asked.memory);
                 }
                 let mut outcomes = Vec::new();
                 for world in self.world.take(&step) {
@@ -142,6 +143,9 @@ impl<W: World> Situation<W, <W::Plan as Plan>::Memory> {
                         let lost = Self { world: world.clone(), before: Some(before), ..asked.clone() };
                         let mut answered = Self { accepted: true, in_doubt: self.in_doubt, ..lost.clone() };
                         plan.accepted(&step, &mut answered.memory);
+                        if once {
+                            answered.saved = saved(&answered.memory);
+                        }
                         outcomes.extend([answered, lost]);
                     }
                 }
@@ -149,8 +153,14 @@ impl<W: World> Situation<W, <W::Plan as Plan>::Memory> {
                 if self.world.refuses(&step) && plan.refused(&step, &mut refused.memory) {
                     outcomes.push(refused);
                 }
-                // It never arrived, or the node is locked.
-                outcomes.push(asked);
+                // The node is locked: it is tried again later.
+                let mut postponed = asked.clone();
+                plan.postponed(&step, &mut postponed.memory);
+                if once {
+                    postponed.saved = saved(&postponed.memory);
+                }
+                // It never arrived, and no answer says so.
+                outcomes.extend([postponed, asked]);
                 Turn::To(outcomes)
             }
         }
@@ -190,6 +200,11 @@ impl<W: World> Situation<W, <W::Plan as Plan>::Memory> {
         }
         next
     }
+}
+
+/// A memory as a restart reads it.
+fn saved<M: Serialize + DeserializeOwned>(memory: &M) -> M {
+    serde_json::from_value(serde_json::to_value(memory).unwrap()).unwrap()
 }
 
 /// All situations that can be reached.

@@ -13,7 +13,7 @@ use ironic_sim::{Action, Sim, State};
 use openstack::ironic::Node;
 use tokio::sync::Notify;
 
-use crate::support::{Host, Journal, assert_free, deployment, run, sim, vif};
+use crate::support::{Drive, Host, Journal, assert_free, deployment, run, sim, vif};
 
 /// When the process dies.
 #[derive(Clone, Copy, Debug)]
@@ -214,6 +214,74 @@ async fn a_power_change_that_is_killed_at_any_request_is_neither_lost_nor_done_t
                 nth += 1;
             }
             assert!(nth > 2, "only {nth} requests");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rescue_that_is_killed_at_any_request_is_neither_lost_nor_done_twice_nor_switched_off() {
+    let password = secrecy::SecretString::from("first");
+    for before in [State::Active, State::Rescue] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut nth = 1;
+            loop {
+                let sim = sim().start().await;
+                let wanted = deployment(sim.enroll(1)[0]);
+                let host = Host::start(&sim);
+                host.build(&wanted, &[]).await.unwrap();
+                drop(host);
+                sim.set_state(wanted.node.0, before);
+                let actions = sim.node(wanted.node.0).power_actions;
+                let journal = Journal::default();
+                let run = Run { progress: &journal, ..run(wanted.server.instance) };
+                let rescue = async |host: &Host| host.driver.rescue(run, wanted.node, &password, None).await;
+                let died = dies_at(&sim, nth, moment, rescue).await;
+                rescue(&Host::start(&sim)).await.unwrap();
+                let node = sim.node(wanted.node.0);
+                assert_eq!(node.provision_state, State::Rescue);
+                assert_eq!(node.rescue_password.as_deref(), Some("first"));
+                assert_eq!(node.rescues, 1, "{before}, killed {moment:?} request {nth}");
+                assert_eq!(node.power_actions - actions, 1, "{before}, killed {moment:?} request {nth}");
+                if !died {
+                    break;
+                }
+                nth += 1;
+            }
+            assert!(nth > 4, "only {nth} requests");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_that_is_killed_at_any_request_is_neither_lost_nor_done_twice() {
+    for seconds in [0, 20] {
+        for moment in [Moment::Before, Moment::After] {
+            let mut nth = 1;
+            loop {
+                let sim = sim().duration(State::Deploying, Duration::from_secs(seconds)).start().await;
+                let mut wanted = deployment(sim.enroll(4)[0]);
+                let host = Host::start(&sim);
+                host.build(&wanted, &[]).await.unwrap();
+                drop(host);
+                wanted.server.image_ref = Some("11111111-2222-3333-4444-555555555555".into());
+                let journal = Journal::default();
+                let run = Run { progress: &journal, ..run(wanted.server.instance) };
+                let rebuild = async |host: &Host| {
+                    let server = wanted.server.clone();
+                    host.driver.rebuild(run, wanted.node, server, &Drive::default()).await
+                };
+                let died = dies_at(&sim, nth, moment, rebuild).await;
+                rebuild(&Host::start(&sim)).await.unwrap();
+                let node = sim.node(wanted.node.0);
+                assert_eq!(node.deploys, 2, "killed {moment:?} request {nth}");
+                assert_eq!(node.provision_state, State::Active);
+                assert_eq!(node.instance_info["image_source"], wanted.server.image_ref.unwrap());
+                if !died {
+                    break;
+                }
+                nth += 1;
+            }
+            assert!(nth > 3, "only {nth} requests");
         }
     }
 }

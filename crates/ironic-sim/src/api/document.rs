@@ -135,14 +135,21 @@ pub(super) fn field(node: &Node, name: &str) -> Value {
         "protected" => json!(node.protected),
         "retired" => json!(node.retired),
         "disable_power_off" => json!(node.disable_power_off),
+        "provision_updated_at" => json!(stamp(node.moves)),
         _ => node.other.get(name).cloned().unwrap_or_else(|| default(name)),
     }
+}
+
+/// A time for each move of a node, later than that of the move before.
+fn stamp(moves: u64) -> String {
+    let (hours, minutes, seconds) = (moves / 3600, moves / 60 % 60, moves % 60);
+    format!("2026-01-01T{hours:02}:{minutes:02}:{seconds:02}+00:00")
 }
 
 /// What a field holds on a node of the lab's `fake-hardware`, where nobody set it.
 fn default(name: &str) -> Value {
     match name {
-        "created_at" | "updated_at" | "provision_updated_at" => json!("2026-01-01T00:00:00+00:00"),
+        "created_at" | "updated_at" => json!("2026-01-01T00:00:00+00:00"),
         "conductor" => json!(CONDUCTOR),
         "network_interface" => json!("flat"),
         "storage_interface" => json!("noop"),

@@ -44,6 +44,22 @@ pub(super) fn no_boot_source(id: Uuid) -> String {
     )
 }
 
+/// `PUT …/management/inject_nmi`: done when it is answered, and nothing of the node tells of it.
+pub(super) fn inject_nmi(cx: &mut Context<'_>, id: Uuid) -> Answer {
+    if cx.req.minor < 29 {
+        return Err(Refusal::not_found());
+    }
+    cx.unlocked(id)?;
+    if !cx.world.config.nmi {
+        let driver = &cx.record(id)?.node.driver;
+        return Err(Refusal::invalid(format!(
+            "Driver {driver} does not support inject_nmi (disabled or not implemented)."
+        )));
+    }
+    cx.edit(id, |record| record.node.interrupts += 1)?;
+    Ok(Reply::no_content())
+}
+
 pub(super) fn maintenance(cx: &mut Context<'_>, id: Uuid, on: bool) -> Answer {
     let reason = cx.req.text("reason");
     cx.edit(id, |record| {

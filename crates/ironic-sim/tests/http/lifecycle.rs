@@ -169,6 +169,31 @@ async fn rescue_needs_a_password_and_can_be_left_again() {
 }
 
 #[tokio::test]
+async fn a_node_shows_since_when_it_is_in_its_state() {
+    let sim = Sim::builder().start().await;
+    let node = sim.enroll(1)[0];
+    let client = Client::of(&sim);
+    let since = async || client.get(&format!("/nodes/{node}/states")).await["provision_updated_at"].clone();
+    let before = since().await;
+    assert_eq!(since().await, before);
+    sim.set_state(node, State::Active);
+    assert_ne!(since().await, before);
+}
+
+#[tokio::test]
+async fn a_fake_rescue_leaves_the_machine_off() {
+    let sim = Sim::builder().fake_rescue().start().await;
+    let node = sim.enroll(1)[0];
+    sim.set_state(node, State::Active);
+    let client = Client::of(&sim);
+    let path = format!("/nodes/{node}/states/provision");
+    let rescue = json!({"target": "rescue", "rescue_password": "x1y2z3"});
+    assert_eq!(client.ask("PUT", &path, rescue).await.0, 202);
+    let rescued = sim.wait_for_state(node, State::Rescue).await;
+    assert_eq!(rescued.power_state.as_deref(), Some("power off"));
+}
+
+#[tokio::test]
 async fn power_follows_the_request() {
     let sim = Sim::builder().without_soft_power().start().await;
     let node = sim.enroll(1)[0];

@@ -78,9 +78,15 @@ pub fn payload(event: Event, source: &Source<'_>) -> Value {
             add_creation(&mut fields, source);
             primitive("InstanceCreatePayload", "1.13", &fields)
         }
-        Event::Delete | Event::Shutdown | Event::PowerOff | Event::PowerOn | Event::Reboot => {
-            primitive("InstanceActionPayload", "1.9", &fields)
+        Event::Rescue { image } => {
+            fields.insert("rescue_image_ref".into(), json!(image));
+            primitive("InstanceActionRescuePayload", "1.4", &fields)
         }
+        Event::Rebuild => {
+            fields.insert("trusted_image_certificates".into(), certificates(source));
+            primitive("InstanceActionRebuildPayload", "1.10", &fields)
+        }
+        _ => primitive("InstanceActionPayload", "1.9", &fields),
     }
 }
 
@@ -116,12 +122,13 @@ fn add_creation(fields: &mut Map<String, Value>, source: &Source<'_>) {
     });
     fields.insert("keypairs".into(), pairs.collect());
     fields.insert("tags".into(), members("tags").iter().map(|tag| field_of(tag, "tag")).collect());
-    let certificates = source.instance.object("trusted_certs");
-    fields.insert(
-        "trusted_image_certificates".into(),
-        certificates.map(|certificates| field_of(&certificates, "ids")).unwrap_or_default(),
-    );
+    fields.insert("trusted_image_certificates".into(), certificates(source));
     fields.insert("instance_name".into(), json!(name(source)));
+}
+
+fn certificates(source: &Source<'_>) -> Value {
+    let certificates = source.instance.object("trusted_certs");
+    certificates.map(|certificates| field_of(&certificates, "ids")).unwrap_or_default()
 }
 
 /// The name in the hypervisor's sense: the template with the number or the uuid, e.g. `instance-0000001f`.
@@ -257,6 +264,32 @@ mod tests {
         assert_eq!(address["address"], "10.88.0.196");
         assert_eq!(address["label"], "smoke-net");
         assert_eq!(payload["nova_object.data"]["request_id"], Value::Null);
+    }
+
+    #[test]
+    fn a_rescue_tells_the_image_that_the_user_wants() {
+        let instance = instance(&testing::args(&testing::stop_message()));
+        let context = RequestContext::admin();
+        let image = uuid::Uuid::from_u128(1);
+        for image in [Some(image), None] {
+            let payload = payload(Event::Rescue { image }, &source(&instance, &context, "%(uuid)s"));
+            assert_eq!(payload["nova_object.name"], "InstanceActionRescuePayload");
+            assert_eq!(payload["nova_object.data"]["rescue_image_ref"], json!(image));
+        }
+    }
+
+    #[test]
+    fn a_rebuild_has_a_payload_of_its_own() {
+        let instance = instance(&testing::args(&testing::rebuild_message()));
+        let context = RequestContext::from_message(&testing::rebuild_message());
+        let source = Source { error: Some("no disk"), ..source(&instance, &context, "%(uuid)s") };
+        let payload = payload(Event::Rebuild, &source);
+        assert_eq!(payload["nova_object.name"], "InstanceActionRebuildPayload");
+        assert_eq!(payload["nova_object.version"], "1.10");
+        let data = payload["nova_object.data"].as_object().unwrap();
+        assert_eq!(data["trusted_image_certificates"], Value::Null);
+        assert_eq!(data["fault"]["nova_object.data"]["exception_message"], "no disk");
+        assert_eq!(data["task_state"], "rebuilding");
     }
 
     #[test]

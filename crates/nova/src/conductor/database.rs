@@ -108,8 +108,13 @@ impl Tables {
                 primitive("Instance", &self.joined(row, &kwargs["expected_attrs"]))
             }
             "InstanceList.get_by_filters" => {
-                let here = self.instances.values().filter(lives);
-                let here = here.filter(|row| row["host"] == args[0]["host"]);
+                let deleted = args[0]["deleted"] == true && context.read_deleted == ReadDeleted::Yes;
+                let here = self.instances.values().filter(|row| lives(row) != deleted);
+                let asked = args[0].get("uuid").and_then(Value::as_array);
+                let here = here.filter(|row| asked.is_none_or(|asked| asked.contains(&row["uuid"])));
+                let exact = ["host", "vm_state", "task_state"];
+                let wanted = exact.iter().filter_map(|field| Some((*field, args[0].get(field)?)));
+                let here = here.filter(|row| wanted.clone().all(|(field, value)| row[field] == *value));
                 let joined = here.map(|row| self.joined(row, &kwargs["expected_attrs"]));
                 list("Instance", &joined.collect::<Vec<_>>())
             }
@@ -129,6 +134,7 @@ impl Tables {
                     of.map(|event| row(json!({"event": event.name, "finish_time": event.finish_time})));
                 list("InstanceActionEvent", &rows.collect::<Vec<_>>())
             }
+            "InstanceAction.action_start" => Value::Null,
             "InstanceActionEvent.event_start" => {
                 self.events.push(Event {
                     instance: first.to_owned(),

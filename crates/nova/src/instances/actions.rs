@@ -1,6 +1,7 @@
 //! What users see of an operation: the fault of a server and the events of an action.
 
 use compute::ports::{self, Action, Fault, Refusal};
+use compute::request::Kind;
 use driver::InstanceId;
 use oslo::context::RequestContext;
 use oslo::object::Object;
@@ -49,6 +50,20 @@ fn fault_object(host: &str, id: InstanceId, fault: &Fault) -> Object {
     primitive.set("details", if fault.code == 500 { fault.details.as_str() } else { "" });
     primitive.set("host", host);
     primitive
+}
+
+/// Records an action that the service has for itself; the API shows it by the kind's name (`nova/compute/instance_actions.py`).
+pub async fn record(
+    conductor: &Conductor,
+    context: &RequestContext,
+    id: InstanceId,
+    kind: Kind,
+) -> ports::Result<()> {
+    let args = json!([id.0.to_string(), kind.name()]);
+    let kwargs = json!({ "want_result": false });
+    let recorded =
+        conductor.class(context, "InstanceAction", "action_start", args, kwargs, Repeat::Never).await;
+    recorded.map(drop).map_err(|error| error.about(id))
 }
 
 /// Begins an event of the action that the context's request id names.

@@ -11,9 +11,9 @@ pub mod save;
 mod tests;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
+use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate, VmState};
 use compute::ports::{self, Action, Fault};
-use compute::request::BuildRequest;
+use compute::request::{BuildRequest, Kind};
 use configdrive::network::NetworkInfo;
 use driver::InstanceId;
 use oslo::context::{ReadDeleted, RequestContext};
@@ -94,6 +94,35 @@ impl Instances {
         }
     }
 
+    /// The instances that these filters let through, with their flavors, page by page.
+    async fn list(&self, context: &RequestContext, filters: Value) -> ports::Result<Vec<Instance>> {
+        let mut found = Vec::new();
+        let mut marker = Value::Null;
+        loop {
+            let page = self
+                .conductor
+                .read_list(
+                    context,
+                    "InstanceList",
+                    "get_by_filters",
+                    json!([filters]),
+                    json!({"sort_keys": ["uuid"], "sort_dirs": ["asc"], "limit": PAGE, "marker": marker,
+                        "expected_attrs": ["flavor"]}),
+                )
+                .await?;
+            let is_last = page.len() < PAGE;
+            marker = page.last().and_then(|last| last.get("uuid")).cloned().unwrap_or_default();
+            found.extend(page.iter().filter_map(|object| {
+                parse::from_object(object)
+                    .inspect_err(|error| warn!(%error, "an instance of this host is unreadable"))
+                    .ok()
+            }));
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
     async fn record(
         &self,
         context: &RequestContext,
@@ -127,31 +156,30 @@ impl ports::Instances for Instances {
     }
 
     async fn on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
-        let mut here = Vec::new();
-        let mut marker = Value::Null;
-        loop {
-            let page = self
-                .conductor
-                .read_list(
-                    context,
-                    "InstanceList",
-                    "get_by_filters",
-                    json!([{"host": self.host, "deleted": false, "soft_deleted": true}]),
-                    json!({"sort_keys": ["uuid"], "sort_dirs": ["asc"], "limit": PAGE, "marker": marker,
-                        "expected_attrs": ["flavor"]}),
-                )
-                .await?;
-            let is_last = page.len() < PAGE;
-            marker = page.last().and_then(|last| last.get("uuid")).cloned().unwrap_or_default();
-            here.extend(page.iter().filter_map(|object| {
-                parse::from_object(object)
-                    .inspect_err(|error| warn!(%error, "an instance of this host is unreadable"))
-                    .ok()
-            }));
-            if is_last {
-                return Ok(here);
-            }
-        }
+        self.list(context, json!({"host": self.host, "deleted": false, "soft_deleted": true})).await
+    }
+
+    async fn soft_deleted_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
+        let mut filters = json!({"host": self.host, "deleted": false, "soft_deleted": true});
+        filters["vm_state"] = json!(VmState::SoftDeleted);
+        filters["task_state"] = Value::Null;
+        self.list(context, filters).await
+    }
+
+    async fn deleted_here(
+        &self,
+        context: &RequestContext,
+        ids: &[InstanceId],
+    ) -> ports::Result<Vec<Instance>> {
+        let context = context.with_read_deleted(ReadDeleted::Yes);
+        let filters = json!({"uuid": ids, "host": self.host, "deleted": true, "soft_deleted": false});
+        self.list(&context, filters).await
+    }
+
+    async fn rescued_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
+        let rescued = json!(VmState::Rescued);
+        let filters = json!({"host": self.host, "deleted": false, "vm_state": rescued, "task_state": null});
+        self.list(context, filters).await
     }
 
     async fn ids_on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<InstanceId>> {
@@ -255,6 +283,10 @@ impl ports::Instances for Instances {
         fault: &Fault,
     ) -> ports::Result<()> {
         actions::record_fault(&self.conductor, context, &self.host, id, fault).await
+    }
+
+    async fn record_action(&self, context: &RequestContext, id: InstanceId, kind: Kind) -> ports::Result<()> {
+        actions::record(&self.conductor, context, id, kind).await
     }
 
     async fn start_event(

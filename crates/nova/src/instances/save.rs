@@ -71,6 +71,9 @@ pub fn primitive(
     if update.launched_now {
         object.set("launched_at", timestamp(now));
     }
+    if update.deleted_now {
+        object.set("deleted_at", timestamp(now));
+    }
     if update.terminated_now {
         object.set("terminated_at", timestamp(now));
     }
@@ -94,7 +97,7 @@ pub fn is_done(change: &Object, before: &Instance, now: &Object) -> bool {
         .changes()
         .iter()
         .filter(|field| match field.as_str() {
-            "launched_at" | "terminated_at" => false,
+            "launched_at" | "terminated_at" | "deleted_at" => false,
             "task_state" => !moves,
             _ => true,
         })

@@ -4,6 +4,7 @@
 //! be absent, and what is absent keeps the value that the instance already has.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use compute::instance::{BlockDevice, Ec2Ids, Flavor, Instance, KeyPair, Power, TaskState};
 use compute::origin::Origin;
@@ -13,6 +14,8 @@ use oslo::object::Object;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -83,7 +86,8 @@ pub fn absorb(instance: &mut Instance, fields: &Map<String, Value>) {
             "default_ephemeral_device" => instance.default_ephemeral_device = filled(),
             "default_swap_device" => instance.default_swap_device = filled(),
             "config_drive" => instance.config_drive = filled(),
-            "launched_at" => instance.launched_at = text(),
+            "launched_at" => instance.launched_at = value.as_str().and_then(time),
+            "deleted_at" => instance.deleted_at = value.as_str().and_then(time),
             "os_type" => instance.os_type = text(),
             "ec2_ids" => {
                 if let Ok(object) = Object::from_value(value.clone()) {
@@ -138,6 +142,11 @@ pub fn block_devices(value: Option<&Value>, argument: &'static str) -> Result<Ve
 pub fn word<T: DeserializeOwned>(value: &Value) -> Option<T> {
     value.as_str().filter(|text| !text.is_empty())?;
     serde_json::from_value(value.clone()).ok()
+}
+
+/// A time as the objects carry it.
+fn time(text: &str) -> Option<SystemTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }
 
 fn power(number: Option<i64>) -> Power {

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Args, Method, Unjournalled, instance, origin};
+use super::{Args, Method, Unjournalled, instance, origin, password};
 use crate::objects::parse::{self, Malformed};
 
 /// Its event begins with an underscore of its own in stock.
@@ -21,7 +21,7 @@ pub(super) const CREATE: Method = Method {
     event: "compute__do_build_and_run_instance",
     read: |args, context| read(args, context).map(Into::into),
     unjournalled: Unjournalled::Refused,
-    given_up: Change::Error,
+    given_up: Some(Change::Error),
     holds_claim: true,
 };
 
@@ -42,11 +42,7 @@ pub(super) fn read(args: &Args, context: &RequestContext) -> Result<BuildRequest
         node,
         image_traits: image_traits(image),
         image_id: image.get("id").and_then(Value::as_str).and_then(|text| Uuid::parse_str(text).ok()),
-        admin_password: args
-            .get("admin_password")
-            .and_then(Value::as_str)
-            .filter(|password| !password.is_empty())
-            .map(SecretString::from),
+        admin_password: password(args, "admin_password"),
         injected_files: injected_files(args.get("injected_files"))?,
         networks: networks(args.get("requested_networks"), &provider_mapping)?,
         security_groups: names(args.get("security_groups")),
@@ -60,7 +56,7 @@ pub(super) fn read(args: &Args, context: &RequestContext) -> Result<BuildRequest
 }
 
 /// Glance keeps a required trait as a property `trait:NAME` = `required`; a converted image has the list.
-fn image_traits(image: &Value) -> Vec<String> {
+pub(super) fn image_traits(image: &Value) -> Vec<String> {
     let Some(properties) = image.get("properties").and_then(Value::as_object) else { return Vec::new() };
     let mut traits = names(properties.get("traits_required"));
     for (name, value) in properties {
@@ -74,7 +70,7 @@ fn image_traits(image: &Value) -> Vec<String> {
     traits
 }
 
-fn injected_files(value: Option<&Value>) -> Result<Vec<InjectedFile>, Malformed> {
+pub(super) fn injected_files(value: Option<&Value>) -> Result<Vec<InjectedFile>, Malformed> {
     let malformed = Malformed { argument: "injected_files", expected: "a list of [path, base64 contents]" };
     let files = match value {
         None | Some(Value::Null) => return Ok(Vec::new()),

@@ -3,9 +3,12 @@
 //!
 //! The journal keeps a request as it came: method, arguments, context.
 
+mod crash_dump;
 mod create;
 mod delete;
 mod power;
+pub mod rebuild;
+mod rescue;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +18,10 @@ use compute::origin::Origin;
 use compute::ports;
 use compute::request::{Kind, Request};
 use oslo::context::RequestContext;
+use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
+use crate::instances::save;
 use crate::objects::parse::{self, Malformed};
 
 type Args = Map<String, Value>;
@@ -33,8 +38,8 @@ pub struct Method {
     read: Read,
     /// What becomes of a request that the journal does not take.
     pub unjournalled: Unjournalled,
-    /// What becomes of the server when its request cannot be worked on.
-    pub given_up: Change,
+    /// What becomes of the server when its request cannot be worked on; nothing where the request has no part of it.
+    pub given_up: Option<Change>,
     /// The scheduler has claimed a node for it, which is released when the request cannot be worked on.
     pub holds_claim: bool,
 }
@@ -55,6 +60,12 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Stop => &power::STOP,
         Kind::Start => &power::START,
         Kind::Reboot => &power::REBOOT,
+        Kind::SoftDelete => &power::SOFT_DELETE,
+        Kind::Restore => &power::RESTORE,
+        Kind::CrashDump => &crash_dump::CRASH_DUMP,
+        Kind::Rescue => &rescue::RESCUE,
+        Kind::Unrescue => &rescue::UNRESCUE,
+        Kind::Rebuild => &rebuild::REBUILD,
         Kind::Delete => &delete::DELETE,
     }
 }
@@ -78,11 +89,36 @@ impl ports::Requests for Requests {
         let context = origin.get("context").filter(|context| context.is_object())?;
         method.read(origin.get("args")?.as_object()?, &RequestContext::from_json(context)).ok()
     }
+
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
+        delete::own(context, instance).into()
+    }
+
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request {
+        power::own_stop(context, instance).into()
+    }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        rescue::own_unrescue(context, instance).into()
+    }
 }
 
 /// The journal's form of a request. It holds secrets and the user's token.
 fn origin(method: &str, args: &Args, context: &RequestContext) -> Origin {
     Origin(json!({ "method": method, "args": args, "context": context.to_json() }))
+}
+
+/// The instance as the arguments of a request of our own name it: an operation reads the rest itself.
+fn named(instance: &Instance) -> Value {
+    let mut known = save::object("Instance");
+    known.insert("uuid", instance.id.0.to_string());
+    known.into_value()
+}
+
+/// A password for the machine's administrator; the API sends one as a rule.
+fn password(args: &Args, argument: &str) -> Option<SecretString> {
+    let password = args.get(argument).and_then(Value::as_str).filter(|password| !password.is_empty());
+    password.map(SecretString::from)
 }
 
 fn instance(args: &Args) -> Result<Instance, Malformed> {

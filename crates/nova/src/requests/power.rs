@@ -1,11 +1,13 @@
 //! The requests to change the power of a server's machine.
 
 use compute::ending::Change;
+use compute::instance::Instance;
 use compute::request::{Kind, PowerAction, PowerRequest, Request};
 use oslo::context::RequestContext;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Args, Method, Read, Unjournalled, instance, method, origin};
+use super::{Args, Method, Read, Unjournalled, instance, method, named, origin};
+use crate::conductor::arguments;
 use crate::objects::parse::Malformed;
 
 /// An API before 5.x says nothing of `clean_shutdown`: gracefully, as by default.
@@ -30,8 +32,18 @@ pub(super) const REBOOT: Method =
         read(PowerAction::Reboot { hard }, args, context)
     });
 
+pub(super) const SOFT_DELETE: Method =
+    power(Kind::SoftDelete, "soft_delete_instance", "compute_soft_delete_instance", |args, context| {
+        read(PowerAction::SoftDelete, args, context)
+    });
+
+pub(super) const RESTORE: Method =
+    power(Kind::Restore, "restore_instance", "compute_restore_instance", |args, context| {
+        read(PowerAction::Restore, args, context)
+    });
+
 const fn power(kind: Kind, name: &'static str, event: &'static str, read: Read) -> Method {
-    let (unjournalled, given_up) = (Unjournalled::Begun, Change::TaskEnds);
+    let (unjournalled, given_up) = (Unjournalled::Begun, Some(Change::TaskEnds));
     Method { kind, name, event, read, unjournalled, given_up, holds_claim: false }
 }
 
@@ -42,4 +54,15 @@ fn read(action: PowerAction, args: &Args, context: &RequestContext) -> Result<Re
         action,
         origin: origin(method(action.kind()).name, args, context),
     }))
+}
+
+/// The service's own request to stop a server.
+pub(super) fn own_stop(context: &RequestContext, instance: &Instance) -> PowerRequest {
+    let args = arguments(json!({ "instance": named(instance), "clean_shutdown": true }));
+    PowerRequest {
+        context: context.clone(),
+        instance: instance.clone(),
+        action: PowerAction::Stop { gracefully: true },
+        origin: origin(STOP.name, &args, context),
+    }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use compute::instance::{Power, TaskState, VmState};
 use compute::ports::Requests as _;
 use compute::ports::conformance::requests::ControlPlane;
-use compute::request::NetworkRequests;
+use compute::request::{NetworkRequests, PowerAction, RescueAction};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -45,6 +45,62 @@ fn a_captured_delete_is_read_with_the_addresses_it_gives_back() {
     assert_eq!(delete.instance.network.0[0].id, "85519b84-2652-424b-bebf-dd9dde56c4d9");
     assert_eq!(delete.instance.power, Power::Shutdown);
     assert_eq!(delete.block_devices[0].device_name.as_deref(), Some("/dev/sda"));
+}
+
+#[test]
+fn a_rescue_is_read_with_its_password_and_image_and_the_journal_keeps_both() {
+    let mut args = testing::args(&testing::stop_message());
+    args.insert("rescue_password".into(), json!("canary"));
+    args.insert("rescue_image_ref".into(), json!("73faf9ad-eddf-4bb9-b0ae-6a20a98ac913"));
+    args.insert("clean_shutdown".into(), json!(false));
+    let read = |args: &Args| method(Kind::Rescue).read(args, &RequestContext::admin()).unwrap();
+    let rescue = read(&args);
+    assert!(!format!("{rescue:?}").contains("canary"));
+    let Some(Request::Rescue(again)) = Requests.decode(Kind::Rescue, &rescue.origin().0) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = again.action else { panic!() };
+    assert_eq!(password.unwrap().expose_secret(), "canary");
+    assert!(image.is_some() && !gracefully);
+    for name in ["rescue_password", "rescue_image_ref", "clean_shutdown"] {
+        args.insert(name.into(), json!(null));
+    }
+    let Request::Rescue(rescue) = read(&args) else { panic!() };
+    let RescueAction::Rescue { password, image, gracefully } = rescue.action else { panic!() };
+    assert!(password.is_none() && image.is_none() && gracefully);
+}
+
+#[test]
+fn a_captured_rebuild_is_read_whole() {
+    let message = testing::rebuild_message();
+    let context = RequestContext::from_message(&message);
+    let mut args = testing::args(&message);
+    args["instance"]["nova_object.data"]["system_metadata"]["image_trait:CUSTOM_RAID"] = json!("required");
+    args["preserve_ephemeral"] = json!(true);
+    args["injected_files"] = json!([["/etc/motd", "aGk="]]);
+    let Request::Rebuild(rebuild) = method(Kind::Rebuild).read(&args, &context).unwrap() else { panic!() };
+    assert_eq!(rebuild.image_id.unwrap().to_string(), "73faf9ad-eddf-4bb9-b0ae-6a20a98ac913");
+    assert_eq!(rebuild.image_traits, ["CUSTOM_RAID"]);
+    assert_eq!(rebuild.admin_password.as_ref().unwrap().expose_secret(), "PASSWORD");
+    assert_eq!(rebuild.injected_files[0].path, "/etc/motd");
+    assert!(rebuild.preserve_ephemeral);
+    assert_eq!(rebuild.instance.task_state, Some(TaskState::Rebuilding));
+    assert!(rebuild.instance.launched_at.is_some());
+    assert_eq!(rebuild.instance.node.unwrap().to_string(), "c6f082e5-e01c-4b7e-8489-e565b1177045");
+    let again = Requests.decode(Kind::Rebuild, &rebuild.origin.0).unwrap();
+    assert_eq!(again.instance().id, rebuild.instance.id);
+}
+
+#[test]
+fn whether_a_server_boots_from_a_volume_is_seen_by_its_disks_or_its_image() {
+    let mut args = testing::args(&testing::rebuild_message());
+    args["reimage_boot_volume"] = json!(true);
+    assert!(!rebuild::boots_from_volume(&args));
+    let mut on_volume = args.clone();
+    on_volume["bdms"]["nova_object.data"]["objects"][0]["nova_object.data"]["destination_type"] =
+        json!("volume");
+    assert!(rebuild::boots_from_volume(&on_volume));
+    args["instance"]["nova_object.data"]["image_ref"] = json!("");
+    args["bdms"] = json!(null);
+    assert!(rebuild::boots_from_volume(&args));
 }
 
 #[test]
@@ -128,6 +184,26 @@ fn the_hint_of_a_group_and_the_providers_of_ports_come_from_the_request_spec() {
     assert_eq!(build.provider_mapping["port"][0].to_string(), node);
 }
 
+#[test]
+fn a_request_of_the_services_own_is_read_again_from_the_journal() {
+    let (context, instance) = (RequestContext::admin(), testing::instance());
+    let again = |asked: &Request| Requests.decode(asked.kind(), &asked.origin().0).unwrap();
+    let delete = again(&Requests.own_delete(&context, &instance));
+    let Request::Delete(delete) = delete else { panic!("{delete:?}") };
+    assert!(delete.is_own && delete.instance.id == instance.id);
+    assert_eq!(delete.context.request_id, context.request_id);
+    let stop = again(&Requests.own_stop(&context, &instance));
+    let Request::Power(stop) = stop else { panic!("{stop:?}") };
+    assert_eq!((stop.action, stop.instance.id), (PowerAction::Stop { gracefully: true }, instance.id));
+}
+
+#[test]
+fn what_nova_api_asks_for_is_no_request_of_our_own() {
+    let message = testing::terminate_message();
+    let delete = delete::read(&testing::args(&message), &RequestContext::from_message(&message)).unwrap();
+    assert!(!delete.is_own);
+}
+
 /// A stock Nova that asks for everything.
 struct Stock;
 
@@ -141,8 +217,15 @@ impl ControlPlane for Stock {
         let context = RequestContext::from_message(&testing::build_message());
         let args = |kind| match kind {
             Kind::Create => testing::build_args(),
-            Kind::Stop | Kind::Start => testing::args(&testing::stop_message()),
+            Kind::Stop
+            | Kind::Start
+            | Kind::Rescue
+            | Kind::Unrescue
+            | Kind::SoftDelete
+            | Kind::Restore
+            | Kind::CrashDump => testing::args(&testing::stop_message()),
             Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
+            Kind::Rebuild => testing::args(&testing::rebuild_message()),
             Kind::Delete => testing::args(&testing::terminate_message()),
         };
         Kind::ALL.map(|kind| method(kind).read(&args(kind), &context).unwrap()).into()

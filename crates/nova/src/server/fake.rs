@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::manager::consoles;
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
-use compute::request::{BuildRequest, Request};
+use compute::request::{BuildRequest, Kind, Request};
 use configdrive::network::NetworkInfo;
 use driver::{ConsoleAddress, ConsoleKind, InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -65,6 +65,18 @@ impl Instances for Fake {
         Ok(Vec::new())
     }
 
+    async fn soft_deleted_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn deleted_here(&self, _: &RequestContext, _: &[InstanceId]) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
     async fn update(
         &self,
         _: &RequestContext,
@@ -95,6 +107,11 @@ impl Instances for Fake {
 
     async fn record_fault(&self, _: &RequestContext, _: InstanceId, fault: &Fault) -> ports::Result<()> {
         self.log.note(format!("fault {} {}", fault.code, fault.message));
+        Ok(())
+    }
+
+    async fn record_action(&self, _: &RequestContext, id: InstanceId, kind: Kind) -> ports::Result<()> {
+        self.log.note(format!("record action {} {id}", kind.name()));
         Ok(())
     }
 
@@ -195,16 +212,15 @@ impl Undo for Fake {
         self.log.note("keep volume");
     }
 
-    async fn restore_image(&self, _: &RequestContext, _: &Instance, image: &Value, metadata: &Value) {
-        self.log.note(format!("restore image {image} {metadata}"));
+    async fn restore_image(&self, _: &RequestContext, _: &Instance, metadata: &Value) {
+        self.log.note(format!("restore image {metadata}"));
     }
 }
 
 fn name(request: &Request) -> &'static str {
     match request {
         Request::Create(_) => "build",
-        Request::Power(request) => request.action.kind().name(),
-        Request::Delete(_) => "delete",
+        other => other.kind().name(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Facts: `nova/compute/rpcapi.py`, `nova/compute/manager.py`.
 
 use compute::request::Kind;
+use serde_json::{Map, Value};
 
 use super::consoles::Protocol;
 use crate::requests;
@@ -67,6 +68,8 @@ pub enum Reason {
     AttachInterface,
     /// 400: no volume can be attached.
     ReserveVolume,
+    /// The server boots from a volume, onto which Ironic writes no image.
+    OnVolume,
 }
 
 /// How the event of a refused action ends.
@@ -110,7 +113,7 @@ pub enum Leftover {
     Detaching,
     /// Both volumes of a swap.
     Swap,
-    /// The new image in the server's record.
+    /// The new image's properties in the server's record.
     Rebuild,
 }
 
@@ -134,13 +137,19 @@ const fn undo(reason: Reason, record: Record, leftover: Leftover) -> Route {
 
 /// The methods of the compute API, 6.5 and below.
 const METHODS: &[(&str, Route)] = {
-    use Leftover::{Attachment, Claim, Detaching, Image, Migration, Rebuild, Resize, Swap};
+    use Leftover::{Attachment, Claim, Detaching, Image, Migration, Resize, Swap};
     use Reason::{MovePreCheck, NotYet, Unsupported};
     &[
         operation(Kind::Create),
         operation(Kind::Stop),
         operation(Kind::Start),
         operation(Kind::Reboot),
+        operation(Kind::Rescue),
+        operation(Kind::Unrescue),
+        operation(Kind::SoftDelete),
+        operation(Kind::Restore),
+        operation(Kind::CrashDump),
+        operation(Kind::Rebuild),
         operation(Kind::Delete),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
@@ -152,12 +161,6 @@ const METHODS: &[(&str, Route)] = {
         ("get_mks_console", Route::Console(Protocol::Mks)),
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
-        ("rebuild_instance", undo(NotYet, FULL, Rebuild)),
-        ("rescue_instance", refuse(NotYet, FULL)),
-        ("unrescue_instance", refuse(NotYet, FULL)),
-        ("soft_delete_instance", refuse(NotYet, FULL)),
-        ("restore_instance", refuse(NotYet, FULL)),
-        ("trigger_crash_dump", refuse(NotYet, EVENT)),
         ("attach_interface", refuse(Reason::AttachInterface, EVENT)),
         ("detach_interface", refuse(NotYet, EVENT)),
         ("add_fixed_ip_to_instance", refuse(NotYet, FAULT)),
@@ -166,8 +169,6 @@ const METHODS: &[(&str, Route)] = {
             "reserve_block_device_name",
             refuse(Reason::ReserveVolume, Record { event: EventEnd::None, ..FULL }),
         ),
-        ("attach_volume", undo(NotYet, EVENT, Attachment)),
-        ("detach_volume", undo(NotYet, EVENT, Detaching)),
         ("shelve_offload_instance", refuse(NotYet, FULL)),
         ("unshelve_instance", undo(NotYet, FULL, Claim)),
         // What Ironic cannot do.
@@ -187,6 +188,8 @@ const METHODS: &[(&str, Route)] = {
         ("unquiesce_instance", refuse(Unsupported, NOTHING)),
         ("allow_share", refuse(Unsupported, EVENT)),
         ("deny_share", refuse(Unsupported, EVENT)),
+        ("attach_volume", undo(Unsupported, EVENT, Attachment)),
+        ("detach_volume", undo(Unsupported, EVENT, Detaching)),
         ("swap_volume", undo(Unsupported, EVENT, Swap)),
         ("volume_snapshot_create", refuse(Unsupported, NOTHING)),
         ("volume_snapshot_delete", refuse(Unsupported, NOTHING)),
@@ -220,14 +223,21 @@ const METHODS: &[(&str, Route)] = {
     ]
 };
 
-/// What becomes of a method; `None` for one that no release has.
-pub fn route(method: &str) -> Option<Route> {
-    METHODS.iter().find(|(name, _)| *name == method).map(|(_, route)| *route)
+/// What becomes of a request; `None` for a method that no release has.
+pub fn route(method: &str, args: &Map<String, Value>) -> Option<Route> {
+    let route = METHODS.iter().find(|(name, _)| *name == method).map(|(_, route)| *route)?;
+    let refused = (route == Route::Operation(Kind::Rebuild)).then(|| refused_rebuild(args)).flatten();
+    Some(refused.map_or(route, Route::Refuse))
 }
 
-/// An evacuation arrives as a rebuild with `recreate`.
-pub const EVACUATION: Refusal =
-    Refusal { reason: Reason::Unsupported, record: FULL, leftover: Leftover::Evacuation };
+/// What arrives as a rebuild and is none that Ironic can do: an evacuation, and a rebuild of a server that boots from a volume.
+fn refused_rebuild(args: &Map<String, Value>) -> Option<Refusal> {
+    if args.get("recreate").and_then(Value::as_bool) == Some(true) {
+        return Some(Refusal { reason: Reason::Unsupported, record: FULL, leftover: Leftover::Evacuation });
+    }
+    let refusal = Refusal { reason: Reason::OnVolume, record: FULL, leftover: Leftover::Rebuild };
+    requests::rebuild::boots_from_volume(args).then_some(refusal)
+}
 
 /// The names of all methods, for tests.
 #[cfg(test)]
@@ -249,7 +259,8 @@ mod tests {
     #[test]
     fn every_operation_has_a_method_that_is_journalled() {
         for kind in Kind::ALL {
-            assert_eq!(route(requests::method(kind).name).and_then(Route::journalled), Some(kind));
+            let route = route(requests::method(kind).name, &Map::new());
+            assert_eq!(route.and_then(Route::journalled), Some(kind));
         }
     }
 
@@ -266,8 +277,8 @@ mod tests {
             "get_console_output",
             "reserve_block_device_name",
         ] {
-            assert!(route(method).is_some(), "{method}");
+            assert!(route(method, &Map::new()).is_some(), "{method}");
         }
-        assert_eq!(route("format_disk"), None);
+        assert_eq!(route("format_disk", &Map::new()), None);
     }
 }

@@ -35,7 +35,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tracing::{Instrument, error, warn};
 
-use self::methods::{EVACUATION, FAULT, Refusal, Route, route};
+use self::methods::{FAULT, Refusal, Route, route};
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
@@ -80,7 +80,8 @@ impl Endpoint {
 
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
     async fn keep(&self, request: &Request) {
-        let Some(kind) = route(&request.method).and_then(Route::journalled) else { return };
+        let route = route(&request.method, &request.args);
+        let Some(kind) = route.and_then(Route::journalled) else { return };
         let method = method(kind);
         let Ok(operation) = method.read(&request.args, &request.context) else { return };
         let Err(error) = self.ports.worker.admit(&operation).await else { return };
@@ -227,7 +228,7 @@ impl Endpoint {
     }
 
     async fn manager(&self, request: Request) -> Result<Value, Failure> {
-        let Some(route) = route(&request.method) else {
+        let Some(route) = route(&request.method, &request.args) else {
             return Err(Failure::no_such_method(&request.method));
         };
         let worker = &*self.ports.worker;
@@ -252,7 +253,6 @@ impl Endpoint {
             }
             Route::CacheImages => Ok(cached_images(&request.args)),
             Route::Console(_) | Route::ValidateConsolePort => self.console(route, &request).await,
-            Route::Refuse(_) if is_evacuation(&request) => self.refuse(EVACUATION, &request).await,
             Route::Refuse(refusal) => self.refuse(refusal, &request).await,
         }
     }
@@ -300,11 +300,6 @@ fn base(request: &Request) -> Result<Value, Failure> {
 fn cached_images(args: &Map<String, Value>) -> Value {
     let ids = args.get("image_ids").and_then(Value::as_array).into_iter().flatten();
     Value::Object(ids.filter_map(Value::as_str).map(|id| (id.to_owned(), json!("unsupported"))).collect())
-}
-
-fn is_evacuation(request: &Request) -> bool {
-    request.method == "rebuild_instance"
-        && request.args.get("recreate").and_then(Value::as_bool) == Some(true)
 }
 
 fn instance_of(request: &Request) -> Result<Instance, Malformed> {

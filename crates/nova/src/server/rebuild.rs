@@ -1,5 +1,5 @@
-//! A rebuild that is refused: the server gets the image back that is on its disk. nova-api has saved the new one before it
-//! asks, and sends along what there was (`nova/compute/api.py`, `rebuild`).
+//! A rebuild that is refused because the server boots from a volume: its record says again what the image on the volume says.
+//! nova-api has saved the new image's properties before it asks, and sends along what there was (`nova/compute/api.py`, `rebuild`).
 
 use compute::instance::Instance;
 use oslo::context::RequestContext;
@@ -10,15 +10,9 @@ use tracing::error;
 use crate::conductor::{Conductor, Repeat};
 use crate::instances::save;
 
-/// Restores the image, from the request's `orig_image_ref` and `orig_sys_metadata`. Where that is not possible the server
-/// is in error, as with stock.
-pub async fn restore(
-    conductor: &Conductor,
-    context: &RequestContext,
-    instance: &Instance,
-    image: &Value,
-    metadata: &Value,
-) {
+/// Restores the properties of the image, from the request's `orig_sys_metadata`. Where that is not possible the server is in
+/// error, as with stock.
+pub async fn restore(conductor: &Conductor, context: &RequestContext, instance: &Instance, metadata: &Value) {
     let save = async |change: Object| {
         let expected = json!({ "expected_task_state": ["rebuilding"] });
         match conductor.act(context, change, "save", expected, Repeat::Freely).await {
@@ -27,25 +21,21 @@ pub async fn restore(
             _ => Ok(()),
         }
     };
-    let restored = match as_before(instance, image, metadata) {
+    let restored = match as_before(instance, metadata) {
         Some(change) => save(change).await,
         None => Err("the request does not say what it was".to_owned()),
     };
     let Err(problem) = restored else { return };
-    error!(instance = %instance.id, problem, "the image of a server that is not rebuilt cannot be restored; the server goes to ERROR");
+    error!(instance = %instance.id, problem, "the image properties of a server that is not rebuilt cannot be restored; the server goes to ERROR");
     if let Err(problem) = save(in_error(instance)).await {
         error!(instance = %instance.id, problem, "the server cannot be shown as failed");
     }
 }
 
-/// What the image decides of an instance, as it was. `None` when something of it is missing.
-fn as_before(instance: &Instance, image: &Value, metadata: &Value) -> Option<Object> {
+/// What the image decides of an instance, as it was. `None` when it is missing.
+fn as_before(instance: &Instance, metadata: &Value) -> Option<Object> {
     let known = metadata.as_object()?;
     let mut change = same(instance);
-    // A server that boots from a volume has no image of its own; the request then names the volume's.
-    if instance.image_ref.is_some() {
-        change.set("image_ref", image.as_str()?);
-    }
     for name in ["kernel_id", "ramdisk_id"] {
         let value = known.get(&format!("image_{name}")).and_then(Value::as_str);
         change.set(name, value.unwrap_or_default());
@@ -75,11 +65,9 @@ mod tests {
     use crate::conductor::testing::{Script, raised};
     use crate::testing;
 
-    const IMAGE: &str = "73faf9ad-eddf-4bb9-b0ae-6a20a98ac913";
-
-    async fn restored(script: &Script, instance: &Instance, image: Value, metadata: Value) -> Vec<Value> {
-        let context = RequestContext::admin();
-        restore(&script.conductor(), &context, instance, &image, &metadata).await;
+    async fn restored(script: &Script, metadata: Value) -> Vec<Value> {
+        let (context, instance) = (RequestContext::admin(), testing::instance());
+        restore(&script.conductor(), &context, &instance, &metadata).await;
         let sent = script.sent();
         for sent in &sent {
             assert_eq!(sent.args["kwargs"], json!({"expected_task_state": ["rebuilding"]}));
@@ -92,42 +80,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_gets_the_image_back_that_is_on_its_disk() {
-        let metadata = json!({"owner_user_name": "u", "image_base_image_ref": IMAGE, "image_kernel_id": "k", "image_os_type": "linux"});
-        let instance = testing::instance();
-        let changes = restored(&saved(), &instance, json!(IMAGE), metadata.clone()).await;
+    async fn a_server_has_the_properties_of_the_image_again_that_is_on_its_volume() {
+        let metadata = json!({"owner_user_name": "u", "image_kernel_id": "k", "image_os_type": "linux"});
+        let changes = restored(&saved(), metadata.clone()).await;
         assert_eq!(
             changes,
             [json!({
-                "uuid": instance.id, "image_ref": IMAGE, "kernel_id": "k", "ramdisk_id": "",
+                "uuid": testing::instance().id, "kernel_id": "k", "ramdisk_id": "",
                 "os_type": "linux", "architecture": null, "vm_mode": null, "system_metadata": metadata,
             })]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_boots_from_a_volume_still_has_no_image() {
-        let mut instance = testing::instance();
-        instance.image_ref = None;
-        let changes = restored(&saved(), &instance, json!(IMAGE), json!({})).await;
-        assert!(changes[0].get("image_ref").is_none());
-        assert_eq!(changes[0]["system_metadata"], json!({}));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_the_image_cannot_be_restored_the_server_is_in_error() {
-        let instance = testing::instance();
-        let failed = json!({"uuid": instance.id, "vm_state": "error"});
-        for (image, metadata) in [(Value::Null, json!({})), (json!(IMAGE), Value::Null)] {
-            assert_eq!(restored(&saved(), &instance, image, metadata).await, std::slice::from_ref(&failed));
-        }
+    async fn where_they_cannot_be_restored_the_server_is_in_error() {
+        let failed = json!({"uuid": testing::instance().id, "vm_state": "error"});
+        assert_eq!(restored(&saved(), Value::Null).await, std::slice::from_ref(&failed));
         let script = Script::default().then(raised("ObjectActionError")).then(Ok(json!([{}, null])));
-        assert_eq!(restored(&script, &instance, json!(IMAGE), json!({})).await[1..], [failed]);
+        assert_eq!(restored(&script, json!({})).await[1..], [failed]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_somebody_deletes_meanwhile_is_left_to_them() {
         let script = Script::default().then(raised("UnexpectedDeletingTaskStateError"));
-        assert_eq!(restored(&script, &testing::instance(), json!(IMAGE), json!({})).await.len(), 1);
+        assert_eq!(restored(&script, json!({})).await.len(), 1);
     }
 }

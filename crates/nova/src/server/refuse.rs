@@ -67,6 +67,9 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
             &format!("Attaching interfaces is not supported for instance {id}."),
             &[("instance_uuid", &id)],
         ),
+        Reason::OnVolume => {
+            nova("NovaException", 500, "Ironic doesn't support rebuilding volume backed instances.", &[])
+        }
         Reason::ReserveVolume => reserve_volume(request, asked("volume_id")),
     }
 }
@@ -157,8 +160,7 @@ pub async fn take_back(
         }
         Leftover::Rebuild => {
             if let Some(instance) = instance {
-                let (image, metadata) = (argument("orig_image_ref"), argument("orig_sys_metadata"));
-                undo.restore_image(context, instance, image, metadata).await;
+                undo.restore_image(context, instance, argument("orig_sys_metadata")).await;
             }
         }
         Leftover::Swap => {

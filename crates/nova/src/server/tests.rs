@@ -119,10 +119,11 @@ async fn what_ironic_cannot_do_ends_with_fault_event_and_task_in_this_order() {
 async fn what_this_release_cannot_do_yet_says_so() {
     let fake = Fake::default();
     let args = testing::args(&testing::stop_message());
-    let failure = send(&fake, request("rescue_instance", args.clone())).await.unwrap_err();
+    let failure = send(&fake, request("shelve_offload_instance", args.clone())).await.unwrap_err();
     assert_eq!(failure.module, "nova.exception");
-    assert_eq!(fake.log.lines()[1], "fault 500 rescue instance is not supported by this release of Bessemer");
-    let call = Request { wants_reply: true, ..request("rescue_instance", args) };
+    let told = "fault 500 shelve offload instance is not supported by this release of Bessemer";
+    assert_eq!(fake.log.lines()[1], told);
+    let call = Request { wants_reply: true, ..request("shelve_offload_instance", args) };
     assert_eq!(send(&fake, call).await.unwrap_err().module, "builtins");
 }
 
@@ -153,15 +154,15 @@ async fn a_refused_snapshot_takes_its_image_back() {
 }
 
 #[tokio::test]
-async fn a_refused_rebuild_gives_the_server_its_image_back_before_its_task_ends() {
+async fn a_rebuild_of_a_server_on_a_volume_leaves_it_as_it_was() {
     let fake = Fake::default();
-    let mut args = testing::args(&testing::stop_message());
-    args.insert("recreate".into(), json!(false));
-    args.insert("orig_image_ref".into(), json!("old"));
-    args.insert("orig_sys_metadata".into(), json!({"image_base_image_ref": "old"}));
-    assert!(send(&fake, request("rebuild_instance", args)).await.is_err());
+    let mut args = testing::args(&testing::rebuild_message());
+    args["instance"]["nova_object.data"]["image_ref"] = json!("");
+    args["orig_sys_metadata"] = json!({"image_base_image_ref": "old"});
+    let failure = send(&fake, request("rebuild_instance", args)).await.unwrap_err();
+    assert!(failure.to_string().contains("rebuilding volume backed instances"), "{failure}");
     let lines = fake.log.lines();
-    assert_eq!(lines[1], r#"restore image "old" {"image_base_image_ref":"old"}"#);
+    assert_eq!(lines[1], r#"restore image {"image_base_image_ref":"old"}"#);
     assert_eq!(lines.last().unwrap(), "update vm=None task=Some(None)");
 }
 

@@ -43,14 +43,8 @@ pub trait Undo: Send + Sync {
     /// A volume that was to be detached stays attached.
     async fn keep_volume(&self, context: &RequestContext, volume: Uuid);
 
-    /// Gives a server that is not rebuilt its image back, and the system metadata that came with it.
-    async fn restore_image(
-        &self,
-        context: &RequestContext,
-        instance: &Instance,
-        image: &Value,
-        metadata: &Value,
-    );
+    /// Gives a server that is not rebuilt the properties of its image back, in the system metadata that came with the request.
+    async fn restore_image(&self, context: &RequestContext, instance: &Instance, metadata: &Value);
 }
 
 /// An error that may pass by itself.
@@ -154,14 +148,8 @@ impl Undo for Elsewhere {
         }
     }
 
-    async fn restore_image(
-        &self,
-        context: &RequestContext,
-        instance: &Instance,
-        image: &Value,
-        metadata: &Value,
-    ) {
-        rebuild::restore(&self.conductor, context, instance, image, metadata).await;
+    async fn restore_image(&self, context: &RequestContext, instance: &Instance, metadata: &Value) {
+        rebuild::restore(&self.conductor, context, instance, metadata).await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! The picture of the machines: what it costs, what changes it, and who has a machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use compute::instance::{Instance, Power, TaskState, VmState};
 use compute::ports::{Machines as _, Published};
-use driver::NodeId;
+use driver::{InstanceId, NodeId};
 use ironic_sim::Sim;
 use nova::inventory::Reporter;
 use oslo::context::RequestContext;
@@ -176,4 +177,36 @@ async fn a_freed_node_that_somebody_else_took_at_once_is_reported_as_theirs() {
     watched.world.sim.update(node.0, |node| node.instance_uuid = Some(Uuid::from_u128(7)));
     watched.reporter.publish_one(&RequestContext::admin(), node, None).await.unwrap();
     assert_eq!(watched.reserved(node), 1);
+}
+
+#[tokio::test]
+async fn a_report_finds_machines_with_another_power_and_nodes_with_a_stranger() {
+    let watched = Watched::new(5).await;
+    let instance = |number, vm_state, power| {
+        let id = InstanceId(Uuid::from_u128(number));
+        let host = Some(HOST.to_owned());
+        (id, Instance { host, vm_state, power, ..Instance::new(id) })
+    };
+    let servers = [
+        instance(1, VmState::Active, Power::Running),
+        instance(2, VmState::Active, Power::Running),
+        instance(3, VmState::Stopped, Power::Shutdown),
+    ];
+    watched.world.tables().instances.extend(servers);
+    // The last is nobody's.
+    for (node, (number, power)) in
+        watched.nodes.iter().zip([(1, "power on"), (2, "power off"), (3, "power off"), (4, "power on")])
+    {
+        watched.world.sim.update(node.0, |node| {
+            node.instance_uuid = Some(Uuid::from_u128(number));
+            node.power_state = Some(power.to_owned());
+        });
+    }
+    let found = watched.reporter.publish(&RequestContext::admin()).await.unwrap().found;
+    assert_eq!(found.other_power, HashSet::from([InstanceId(Uuid::from_u128(2))]));
+    assert_eq!(found.strangers, HashSet::from([(watched.nodes[3], InstanceId(Uuid::from_u128(4)))]));
+    let task = Some(TaskState::PoweringOff);
+    watched.world.tables().instances.get_mut(&InstanceId(Uuid::from_u128(2))).unwrap().task_state = task;
+    let found = watched.reporter.publish(&RequestContext::admin()).await.unwrap().found;
+    assert!(found.other_power.is_empty());
 }

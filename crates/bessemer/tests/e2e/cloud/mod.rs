@@ -178,7 +178,7 @@ impl Cloud {
     }
 
     /// What nova-api does to change the power of a server's machine.
-    pub async fn change_power(&self, id: &str, method: &str, task: &str, arguments: Value) {
+    pub async fn act(&self, id: &str, method: &str, task: &str, arguments: Value) {
         let mut message = self.message(TERMINATE, id, Uuid::nil());
         {
             let mut tables = self.tables();

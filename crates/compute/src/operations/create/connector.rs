@@ -5,8 +5,8 @@ use openstack::Caller;
 use openstack::ironic::{Node, ProvisionState, VolumeConnector};
 use uuid::Uuid;
 
-use super::server;
 use crate::instance::Instance;
+use crate::operations::server;
 use crate::ports::Connector;
 
 /// Whether a server's volumes may still be attached to its node. Once Ironic deploys, the machine uses them: before a restart

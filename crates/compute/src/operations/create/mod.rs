@@ -5,10 +5,8 @@
 //! beginning and finds its own work done: the claim by the instance's record, ports by the id they carry, the node by its
 //! instance, the deployment by the node's state. Only the order of the steps is fixed.
 
-mod config_drive;
 mod connector;
 mod failure;
-mod server;
 mod slot;
 mod steps;
 

@@ -4,12 +4,13 @@ use driver::Deployment;
 use openstack::ironic::{NewVolumeTarget, Node};
 use uuid::Uuid;
 
-use super::config_drive::{self, Drive};
+use super::Create;
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::slot::Leaving;
-use super::{Create, server};
 use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
+use crate::operations::config_drive::{self, Drive};
+use crate::operations::server::{self, Image};
 use crate::operations::{Start, caller, power};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
@@ -257,14 +258,24 @@ impl Create {
         };
         let expect = self.expect(&[Some(TaskState::BlockDeviceMapping)]);
         self.update(update, expect).await?;
+        let request = &self.request;
+        let image = Image { id: request.image_id, traits: &request.image_traits };
         let deployment = Deployment {
             node: self.node(),
-            server: server::of(&self.instance, &self.request, &self.this.shared.options)
+            server: server::of(&self.instance, &image, &request.block_devices, &self.this.shared.options)
                 .map_err(|error| Failure::Abort(error.to_string()))?,
             volume_targets: volumes,
         };
-        let context = self.request.context.clone();
-        let drive = Drive::new(self);
+        let context = request.context.clone();
+        let drive = Drive {
+            shared: self.this.shared.clone(),
+            context: context.clone(),
+            instance: self.instance.clone(),
+            image: request.image_id,
+            admin_password: request.admin_password.clone(),
+            injected_files: request.injected_files.clone(),
+            block_devices: request.block_devices.clone(),
+        };
         let driver = self.this.shared.ports.driver.clone();
         // The slot bounds work of ours; from here on Ironic works.
         self.slot.leave();

@@ -43,6 +43,8 @@ pub trait ControlPlane: Send + Sync {
     async fn faults(&self, id: InstanceId) -> Vec<String>;
 }
 
+const DAY: std::time::Duration = std::time::Duration::from_hours(24);
+
 const SPAWNING: Option<TaskState> = Some(TaskState::Spawning);
 
 async fn read(cloud: &impl ControlPlane, id: InstanceId) -> Instance {
@@ -135,6 +137,64 @@ pub async fn the_instances_of_this_host_are_those_that_live(cloud: &impl Control
     let here = cloud.port().on_this_host(&context).await.expect("they can be listed");
     assert_eq!(here.iter().map(|instance| instance.id).collect::<Vec<_>>(), [living]);
     assert_eq!(cloud.port().ids_on_this_host(&context).await.expect("they can be listed"), [living]);
+}
+
+/// `InstanceList.get_by_filters` with the state and without a task. `deleted_at` of a row that is not deleted is the API's to set.
+pub async fn the_instances_that_wait_for_their_end_say_since_when(cloud: &impl ControlPlane) {
+    let (waits, restored) = (cloud.has(None).await, cloud.has(None).await);
+    let context = cloud.context();
+    let soft_deleted = |task| InstanceUpdate {
+        vm_state: Some(VmState::SoftDeleted),
+        task_state: Some(task),
+        deleted_now: true,
+        ..InstanceUpdate::default()
+    };
+    for (id, task) in [(waits, None), (restored, Some(TaskState::Restoring)), (cloud.has(None).await, None)] {
+        let mut copy = read(cloud, id).await;
+        let update = if id == waits || id == restored { soft_deleted(task) } else { active() };
+        cloud.port().update(&context, &mut copy, update, Expect::Anything).await.expect("it can be changed");
+    }
+    let found = cloud.port().soft_deleted_here(&context).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [waits]);
+    assert!(found[0].deleted_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
+}
+
+/// `InstanceList.get_by_filters` with `deleted` and the host, which a deleted row keeps.
+pub async fn the_deleted_instances_of_this_host_are_found_among_others(cloud: &impl ControlPlane) {
+    let (living, deleted, not_asked) = (cloud.has(None).await, cloud.has(None).await, cloud.has(None).await);
+    for id in [deleted, not_asked] {
+        cloud.delete(id).await;
+    }
+    let stranger = InstanceId(Uuid::from_u128(0x00DD));
+    let asked = [living, deleted, stranger];
+    let found = cloud.port().deleted_here(&cloud.context(), &asked).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [deleted]);
+    assert!(found[0].deleted);
+}
+
+/// `InstanceList.get_by_filters` with the state and without a task; `launched_at` of a row is what the rescue set.
+pub async fn the_instances_that_are_rescued_say_since_when(cloud: &impl ControlPlane) {
+    let (rescued, on_its_way, running) =
+        (cloud.has(None).await, cloud.has(None).await, cloud.has(None).await);
+    let context = cloud.context();
+    let unrescuing = Some(TaskState::Unrescuing);
+    for (id, vm_state, task) in [
+        (rescued, VmState::Rescued, None),
+        (on_its_way, VmState::Rescued, unrescuing),
+        (running, VmState::Active, None),
+    ] {
+        let mut copy = read(cloud, id).await;
+        let update = InstanceUpdate {
+            vm_state: Some(vm_state),
+            task_state: Some(task),
+            launched_now: true,
+            ..InstanceUpdate::default()
+        };
+        cloud.port().update(&context, &mut copy, update, Expect::Anything).await.expect("it can be changed");
+    }
+    let found = cloud.port().rescued_here(&context).await.expect("they can be listed");
+    assert_eq!(found.iter().map(|instance| instance.id).collect::<Vec<_>>(), [rescued]);
+    assert!(found[0].launched_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
 }
 
 /// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use compute::instance::{BlockDevice, Instance};
 use compute::ports::{self, Action, Event};
-use compute::request::Request;
+use compute::request::{Kind, Request};
 use driver::{InstanceId, NodeId};
 use ironic_sim::Sim;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,9 @@ use uuid::Uuid;
 
 pub use port::Port;
 pub use process::Process;
-pub use servers::{delete, placed_again, power, server, with_port, with_volume};
+pub use servers::{
+    IMAGE, crash_dump, delete, placed_again, power, rebuild, rescue, server, with_port, with_volume,
+};
 
 pub const HOST: &str = "compute1";
 
@@ -52,6 +54,8 @@ pub struct Tables {
     /// The machines as they were published, and whether nobody may book them.
     pub machines: HashMap<NodeId, bool>,
     pub events: Vec<Recorded>,
+    /// Actions that the service recorded for itself.
+    pub actions: Vec<(InstanceId, Kind)>,
     pub faults: Vec<(InstanceId, String)>,
     pub rescheduled: Vec<InstanceId>,
     /// Notifications of failed builds.
@@ -153,6 +157,18 @@ impl World {
     /// Does this, once, when this call is made.
     pub fn on_call(&self, call: &'static str, act: impl FnOnce() + Send + Sync + 'static) {
         *self.on_call.lock().unwrap() = Some((call, Box::new(act)));
+    }
+
+    /// How often a call of this name was made.
+    pub fn count(&self, name: &str) -> usize {
+        self.tables().calls.get(name).copied().unwrap_or_default()
+    }
+
+    /// Waits until a call of this name was made so often.
+    pub async fn counted(&self, name: &str, times: usize) {
+        while self.count(name) < times {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
     }
 
     /// All is well from now on.

@@ -1,14 +1,22 @@
 //! The ports of the compute manager, onto the world's tables.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
-use compute::instance::{BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState};
-use compute::ports::{
-    Action, Announcer, Connector, Error, Event, Fault, Instances, Machines, Networks, Phase, Published,
-    Requests, Result, VendorData, VendorDataSource, Volumes,
+use compute::instance::{
+    BlockDevice, BuildNetworks, Expect, Home, Instance, InstanceUpdate, TaskState, VmState,
 };
-use compute::request::{BuildRequest, Kind, NetworkRequests, Request};
+use compute::machines::shows_other_power;
+use compute::origin::Origin;
+use compute::ports::{
+    Action, Announcer, Connector, Error, Event, Fault, Found, Instances, Machines, Networks, Phase,
+    Published, Requests, Result, VendorData, VendorDataSource, Volumes,
+};
+use compute::request::{
+    BuildRequest, DeleteRequest, Kind, NetworkRequests, PowerAction, PowerRequest, Request, RescueAction,
+    RescueRequest,
+};
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
 use ironic_sim::State;
@@ -18,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{HOST, Recorded, World};
+use super::{HOST, Recorded, Tables, World};
 
 /// Every port at once.
 pub struct Port(pub Arc<World>);
@@ -32,6 +40,31 @@ impl Instances for Port {
     async fn on_this_host(&self, _: &RequestContext) -> Result<Vec<Instance>> {
         let here = |i: &&Instance| i.host.as_deref() == Some(HOST) && !i.deleted;
         self.0.call("on_this_host", |t| Ok(t.instances.values().filter(here).cloned().collect())).await
+    }
+
+    async fn soft_deleted_here(&self, _: &RequestContext) -> Result<Vec<Instance>> {
+        let waits = |i: &&Instance| {
+            i.host.as_deref() == Some(HOST)
+                && !i.deleted
+                && i.vm_state == VmState::SoftDeleted
+                && i.task_state.is_none()
+        };
+        self.0.call("soft_deleted_here", |t| Ok(t.instances.values().filter(waits).cloned().collect())).await
+    }
+
+    async fn deleted_here(&self, _: &RequestContext, ids: &[InstanceId]) -> Result<Vec<Instance>> {
+        let is_it = |i: &&Instance| ids.contains(&i.id) && i.deleted && i.host.as_deref() == Some(HOST);
+        self.0.call("deleted_here", |t| Ok(t.instances.values().filter(is_it).cloned().collect())).await
+    }
+
+    async fn rescued_here(&self, _: &RequestContext) -> Result<Vec<Instance>> {
+        let is_rescued = |i: &&Instance| {
+            i.host.as_deref() == Some(HOST)
+                && !i.deleted
+                && i.vm_state == VmState::Rescued
+                && i.task_state.is_none()
+        };
+        self.0.call("rescued_here", |t| Ok(t.instances.values().filter(is_rescued).cloned().collect())).await
     }
 
     async fn update(
@@ -119,6 +152,15 @@ impl Instances for Port {
             .await
     }
 
+    async fn record_action(&self, _: &RequestContext, id: InstanceId, kind: Kind) -> Result<()> {
+        self.0
+            .call("record_action", |t| {
+                t.actions.push((id, kind));
+                Ok(())
+            })
+            .await
+    }
+
     async fn start_event(
         &self,
         _: &RequestContext,
@@ -191,6 +233,40 @@ impl Requests for Port {
         let request = self.0.tables().requests.get(origin.as_str()?).cloned();
         request.filter(|request| request.kind() == kind)
     }
+
+    fn own_delete(&self, context: &RequestContext, instance: &Instance) -> Request {
+        let request = DeleteRequest {
+            context: context.clone(),
+            instance: instance.clone(),
+            block_devices: Vec::new(),
+            is_own: true,
+            origin: Origin(json!(format!("own delete {}", instance.id))),
+        };
+        self.0.tables().keep(&request);
+        request.into()
+    }
+
+    fn own_stop(&self, context: &RequestContext, instance: &Instance) -> Request {
+        let request = PowerRequest {
+            context: context.clone(),
+            instance: instance.clone(),
+            action: PowerAction::Stop { gracefully: true },
+            origin: Origin(json!(format!("own stop {}", instance.id))),
+        };
+        self.0.tables().keep(&request);
+        request.into()
+    }
+
+    fn own_unrescue(&self, context: &RequestContext, instance: &Instance) -> Request {
+        let request = RescueRequest {
+            context: context.clone(),
+            instance: instance.clone(),
+            action: RescueAction::Unrescue,
+            origin: Origin(json!(format!("own unrescue {}", instance.id))),
+        };
+        self.0.tables().keep(&request);
+        request.into()
+    }
 }
 
 fn brought(request: &BuildRequest) -> Option<Uuid> {
@@ -223,8 +299,11 @@ fn apply(stored: &mut Instance, update: InstanceUpdate) {
     if let Some(name) = update.root_device_name {
         stored.root_device_name = Some(name);
     }
+    if update.deleted_now {
+        stored.deleted_at = Some(SystemTime::now());
+    }
     if update.launched_now {
-        stored.launched_at = Some("2026-01-01T00:00:00Z".to_owned());
+        stored.launched_at = Some(SystemTime::now());
     }
 }
 
@@ -239,7 +318,8 @@ impl Machines for Port {
                     let withheld = is_withheld(node);
                     written += usize::from(t.machines.insert(NodeId(node.uuid), withheld) != Some(withheld));
                 }
-                Ok(Published { nodes: nodes.len(), written, ..Published::default() })
+                let found = found(t, &nodes);
+                Ok(Published { nodes: nodes.len(), written, found, ..Published::default() })
             })
             .await
     }
@@ -291,6 +371,24 @@ impl Machines for Port {
     fn build_ended(&self, _: NodeId, _: bool) {}
 
     fn set_enabled(&self, _: bool) {}
+}
+
+/// What Ironic's list and the servers' show by the way.
+fn found(tables: &Tables, nodes: &[ironic_sim::Node]) -> Found {
+    let mut found = Found::default();
+    for node in nodes {
+        let Some(id) = node.instance_uuid.map(InstanceId) else { continue };
+        let shown = openstack::ironic::Node {
+            power_state: node.power_state.as_deref().unwrap_or_default().into(),
+            ..openstack::ironic::Node::new(NodeId(node.uuid))
+        };
+        match tables.instances.get(&id).filter(|instance| !instance.deleted) {
+            Some(instance) if shows_other_power(instance, &shown) => drop(found.other_power.insert(id)),
+            Some(_) => {}
+            None => drop(found.strangers.insert((NodeId(node.uuid), id))),
+        }
+    }
+    found
 }
 
 /// Whether nobody may book a machine.

@@ -18,6 +18,7 @@ use super::{HOST, Kill, World};
 /// A compute service in the world.
 pub struct Process {
     pub manager: Manager,
+    pub publisher: Publisher,
     pub shutdown: CancellationToken,
     world: Arc<World>,
     tasks: tokio_util::task::TaskTracker,
@@ -42,10 +43,11 @@ impl Process {
         // As the first report does.
         driver.sight().know(world.tables().machines.keys().copied().collect(), None);
         let port = Arc::new(Port(world.clone()));
+        let publisher = Publisher::new(driver.clone(), port.clone(), Some(Duration::from_mins(1)));
         let ports = Ports {
             driver: driver.clone(),
             machines: port.clone(),
-            publisher: Publisher::new(driver.clone(), port.clone(), None),
+            publisher: publisher.clone(),
             instances: port.clone(),
             networks: port.clone(),
             volumes: port.clone(),
@@ -57,7 +59,7 @@ impl Process {
         let tasks = tokio_util::task::TaskTracker::new();
         let stop = shutdown.clone();
         tasks.spawn(async move { driver.run_watcher(stop).await });
-        Self { manager, shutdown, world: world.clone(), tasks }
+        Self { manager, publisher, shutdown, world: world.clone(), tasks }
     }
 
     /// Takes a request, as the control plane's server does.
@@ -65,6 +67,23 @@ impl Process {
         let request = request.into();
         self.manager.admit(&request).await.unwrap();
         self.manager.start(request);
+    }
+
+    /// Has the service report its machines and do what it does in between, for so long.
+    pub async fn runs_for(&self, time: Duration) {
+        let stop = self.shutdown.child_token();
+        let (publisher, power, reap) = (self.publisher.clone(), self.manager.clone(), self.manager.clone());
+        let (one, two, three) = (stop.clone(), stop.clone(), stop.clone());
+        let running = [
+            tokio::spawn(async move { publisher.run(one).await }),
+            tokio::spawn(async move { power.sync_power(two).await }),
+            tokio::spawn(async move { reap.reap(three).await }),
+        ];
+        tokio::time::sleep(time).await;
+        stop.cancel();
+        for task in running {
+            task.await.unwrap();
+        }
     }
 
     /// Waits until all work has ended, or the process has died.
@@ -109,6 +128,14 @@ fn options(state: &Path) -> Options {
         max_concurrent_builds: 10,
         sync_interval: None,
         consoles: compute::manager::consoles::Options::default(),
+        power_sync_interval: Some(Duration::from_mins(10)),
+        reaping: Some(compute::Reaping {
+            interval: Duration::from_mins(30),
+            timeout: Duration::from_mins(1),
+            action: compute::ReapAction::Reap,
+        }),
+        reclaim_after: Some(Duration::from_hours(1)),
+        rescue_timeout: Some(Duration::from_hours(1)),
         shutdown_timeout: Duration::from_mins(1),
         create: CreateOptions {
             network_retries: 0,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
-    BuildRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction, PowerRequest, Request,
+    BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
+    PowerRequest, RebuildRequest, Request, RescueAction, RescueRequest,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -114,8 +115,19 @@ pub fn delete(world: &World, id: InstanceId) -> DeleteRequest {
         context: RequestContext::admin(),
         instance: instance.clone(),
         block_devices: Vec::new(),
+        is_own: false,
         origin: Origin(json!(format!("delete {id}"))),
     };
+    tables.keep(&request);
+    request
+}
+
+/// The request for a crash dump.
+pub fn crash_dump(world: &World, id: InstanceId) -> CrashDumpRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances[&id].clone();
+    let origin = Origin(json!(format!("crash dump {id}")));
+    let request = CrashDumpRequest { context: RequestContext::admin(), instance, origin };
     tables.keep(&request);
     request
 }
@@ -127,6 +139,8 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
         PowerAction::Start => TaskState::PoweringOn,
         PowerAction::Reboot { hard: false } => TaskState::Rebooting,
         PowerAction::Reboot { hard: true } => TaskState::RebootingHard,
+        PowerAction::SoftDelete => TaskState::SoftDeleting,
+        PowerAction::Restore => TaskState::Restoring,
     };
     let mut tables = world.tables();
     let instance = tables.instances.get_mut(&id).unwrap();
@@ -134,6 +148,45 @@ pub fn power(world: &World, id: InstanceId, action: PowerAction) -> PowerRequest
     let origin = Origin(json!(format!("{} {id}", action.kind().name())));
     let request =
         PowerRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
+    tables.keep(&request);
+    request
+}
+
+/// The request to rescue a server or to end that, after the API has set its task.
+pub fn rescue(world: &World, id: InstanceId, action: RescueAction) -> RescueRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    let task = match action {
+        RescueAction::Rescue { .. } => TaskState::Rescuing,
+        RescueAction::Unrescue => TaskState::Unrescuing,
+    };
+    instance.task_state = Some(task);
+    let origin = Origin(json!(format!("{} {id}", action.kind().name())));
+    let request =
+        RescueRequest { context: RequestContext::admin(), instance: instance.clone(), action, origin };
+    tables.keep(&request);
+    request
+}
+
+/// The image of a rebuild.
+pub const IMAGE: Uuid = Uuid::from_u128(8);
+
+/// The request to rebuild a server from [`IMAGE`], after the API has set its task and all that changes.
+pub fn rebuild(world: &World, id: InstanceId) -> RebuildRequest {
+    let mut tables = world.tables();
+    let instance = tables.instances.get_mut(&id).unwrap();
+    instance.task_state = Some(TaskState::Rebuilding);
+    instance.image_ref = Some(IMAGE.to_string());
+    let request = RebuildRequest {
+        context: RequestContext::admin(),
+        instance: instance.clone(),
+        image_id: Some(IMAGE),
+        image_traits: Vec::new(),
+        admin_password: Some("another-password".into()),
+        injected_files: Vec::new(),
+        preserve_ephemeral: false,
+        origin: Origin(json!(format!("rebuild {id}"))),
+    };
     tables.keep(&request);
     request
 }

@@ -1,33 +1,26 @@
 //! Deploying: the calls.
 
-use openstack::ironic::{Node, ProvisionState, ProvisionTarget};
-use secrecy::SecretString;
-use tokio_util::sync::CancellationToken;
+use openstack::ironic::{Node, ProvisionTarget};
 use uuid::Uuid;
 
 use super::{Memory, Observed, Step, Wanted, decide, decide::may_have_targets};
 use crate::{
-    ConfigDrive, Error,
+    Error,
     gate::Limited,
     ironic::{Ironic, Unseen},
+    operations::deploy_request::DeployRequest,
     plan::{self, Next, Perform, Plan},
-    setback::{Setback, is_bad_image},
+    setback::Setback,
 };
 
 /// What Ironic's validation must find usable, as Nova asks.
 const VALIDATED: [&str; 3] = ["deploy", "power", "storage"];
 
-/// A config drive that was asked for; empty for a deployment without.
-struct Built(Option<SecretString>);
-
 /// The operation.
 pub(crate) struct Deploy<'a> {
     ironic: Ironic,
     wanted: Wanted,
-    config_drive: &'a dyn ConfigDrive,
-    cancel: &'a CancellationToken,
-    /// The config drive, from when it is built until Ironic has it.
-    built: Option<Built>,
+    request: DeployRequest<'a>,
 }
 
 impl plan::Step for Step {
@@ -79,13 +72,8 @@ impl Plan for Wanted {
 
 impl<'a> Deploy<'a> {
     /// The deployment of a node that is reserved.
-    pub(crate) fn new(
-        ironic: Ironic,
-        wanted: Wanted,
-        config_drive: &'a dyn ConfigDrive,
-        cancel: &'a CancellationToken,
-    ) -> Self {
-        Self { ironic, wanted, config_drive, cancel, built: None }
+    pub(crate) fn new(ironic: Ironic, wanted: Wanted, request: DeployRequest<'a>) -> Self {
+        Self { ironic, wanted, request }
     }
 }
 
@@ -122,11 +110,11 @@ impl Perform for Deploy<'_> {
             Step::Validate => self.validate().await?,
             Step::Deploy => {
                 let Some(node) = seen.node.as_mut() else { return Ok(None) };
-                self.put(node).await?;
-                self.built = None;
-                // Ironic has changed the state before it answers.
-                node.provision_state = ProvisionState::Deploying;
-                node.target_provision_state = ProvisionState::Active;
+                let asked = self.request.send(&self.ironic, node, ProvisionTarget::Active).await;
+                asked.map_err(|setback| match setback {
+                    Setback::Over(Error::Retry(text)) => Setback::Over(Error::AnotherNode(text)),
+                    other => other,
+                })?;
             }
         }
         Ok(Some(seen))
@@ -167,30 +155,5 @@ impl Deploy<'_> {
             self.wanted.server.instance,
             faults.join("; ")
         ))))
-    }
-
-    async fn put(&mut self, node: &Node) -> Result<(), Setback> {
-        if self.built.is_none() {
-            let building = self.cancel.run_until_cancelled(self.config_drive.build(node));
-            let drive = building.await.ok_or(Setback::Over(Error::Cancelled))??;
-            self.built = Some(Built(drive));
-        }
-        if self.cancel.is_cancelled() {
-            return Err(Setback::Over(Error::Cancelled));
-        }
-        let Ironic { client, caller, .. } = &self.ironic;
-        let drive = self.built.as_ref().and_then(|built| built.0.as_ref());
-        let put = client.set_provision_state(caller, node.uuid, ProvisionTarget::Active, drive, None);
-        put.await.map_err(|error| {
-            if is_bad_image(&error) {
-                let text = format!("Ironic refuses the image of the instance: {}", error.message());
-                return Setback::Over(Error::NoNode(text));
-            }
-            let text = format!("Ironic refuses to deploy node {}: {}", node.uuid, error.message());
-            match Setback::from(error) {
-                Setback::Over(_) => Setback::Over(Error::AnotherNode(text)),
-                other => other,
-            }
-        })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use openstack::ironic::{NewVolumeTarget, Node, Patch, ProvisionState as S, VolumeTarget};
+use openstack::ironic::{NewVolumeTarget, Node, ProvisionState as S, VolumeTarget};
 use serde_json::{Map, Value};
 
 use super::{Memory, Observed, Step, Wanted};
 use crate::{
     Error,
-    instance_info::instance_info,
+    instance_info::{description, instance_info},
     ironic::last_error,
     plan::{Next, Wait},
 };
@@ -82,14 +82,6 @@ fn prepare(seen: &Observed, memory: &Memory, node: &Node, wanted: &Wanted) -> Ne
     Next::Act(if memory.valid { Step::Deploy } else { Step::Validate })
 }
 
-/// The patch that brings `instance_info` to what is wanted.
-fn description(node: &Node, info: &[(String, Value)]) -> Vec<Patch> {
-    info.iter()
-        .filter(|(key, value)| node.instance_info.get(key) != Some(value))
-        .map(|(key, value)| Patch::add(format!("/instance_info/{key}"), value.clone()))
-        .collect()
-}
-
 /// Whether a node's volume targets matter. Where no volumes are wanted, those matter that somebody left, and only on a node
 /// whose storage interface makes use of them.
 pub(crate) fn may_have_targets(node: &Node, wanted: &Wanted) -> bool {
@@ -116,6 +108,7 @@ fn shows(shown: &Map<String, Value>, properties: &Map<String, Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use openstack::ironic::Patch;
     use serde_json::{Map, json};
     use uuid::Uuid;
 

@@ -1,12 +1,13 @@
 //! Power: what comes next.
 
-use openstack::ironic::{Node, PowerState, ProvisionState as S};
+use openstack::ironic::{Node, PowerState};
 
 use super::{Memory, Observed, PowerChange, Stamp, Step, Wanted};
 use crate::{
     Error,
     ironic::last_error,
-    plan::{Limit, Next, Wait},
+    operations::lock,
+    plan::{Next, Wait},
     watch::Until,
 };
 
@@ -20,14 +21,8 @@ pub(crate) fn decide(seen: &Observed, memory: &Memory, wanted: &Wanted) -> Next<
         let because = format!("Ironic changes the machine's power to '{}'", node.target_power_state);
         return Next::Wait(Wait { until: power(node), ..Wait::provision(node, because) });
     }
-    if node.reservation.is_some() {
-        let because = format!("the node is locked by a conductor ('{}')", node.provision_state);
-        let wait = Wait { until: Until::Unlocked, ..Wait::provision(node, because) };
-        return Next::Wait(if is_under_way(&node.provision_state) {
-            wait
-        } else {
-            wait.at_most(Limit::Lock)
-        });
+    if let Some(wait) = lock::wait(node) {
+        return Next::Wait(wait);
     }
     match wanted.change {
         PowerChange::On if node.power_state == PowerState::On => Next::Done,
@@ -69,25 +64,6 @@ fn power(node: &Node) -> Until {
     }
 }
 
-/// Whether Ironic is at work on the node and will let it go by itself, however long it takes.
-fn is_under_way(state: &S) -> bool {
-    matches!(
-        state,
-        S::Deploying
-            | S::DeployDone
-            | S::Rebuild
-            | S::Deleting
-            | S::Deleted
-            | S::Cleaning
-            | S::Rescuing
-            | S::Unrescuing
-            | S::Servicing
-            | S::Adopting
-            | S::Inspecting
-            | S::Verifying
-    )
-}
-
 fn failed(node: &Node, what: &str) -> Next<Step> {
     Next::Fail(Error::Retry(format!("Ironic failed to {what} node {}: {}", node.uuid, last_error(node))))
 }
@@ -96,7 +72,7 @@ fn failed(node: &Node, what: &str) -> Next<Step> {
 mod tests {
     use std::time::Duration;
 
-    use openstack::ironic::NodeId;
+    use openstack::ironic::{NodeId, ProvisionState as S};
     use serde_json::json;
     use uuid::Uuid;
 
@@ -156,23 +132,6 @@ mod tests {
                 let Next::Wait(wait) = next(node, &Memory::default(), change) else { panic!("{state}") };
                 assert_eq!(wait.limit, None);
             }
-        }
-    }
-
-    #[test]
-    fn a_lock_is_waited_for_with_a_limit_unless_ironic_is_at_work() {
-        for state in states() {
-            let node = Node {
-                provision_state: state.clone(),
-                reservation: Some("conductor".into()),
-                ..node(PowerState::Off)
-            };
-            let Next::Wait(wait) = next(node, &Memory::default(), PowerChange::On) else { panic!("{state}") };
-            assert_eq!(
-                (wait.until, wait.limit.is_none()),
-                (Until::Unlocked, is_under_way(&state)),
-                "{state}"
-            );
         }
     }
 

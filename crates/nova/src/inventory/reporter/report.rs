@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use driver::NodeId;
+use driver::{InstanceId, NodeId};
 use openstack::Caller;
 use openstack::ironic::{NODE_FIELDS, Node, NodeQuery};
 use oslo::context::RequestContext;
@@ -18,7 +18,8 @@ use crate::inventory::fingerprint::Fingerprint;
 use crate::inventory::picture::KnownRecord;
 use crate::inventory::{Ring, Usage};
 use compute::instance::{Home, Instance};
-use compute::ports::{self, Published};
+use compute::machines::shows_other_power;
+use compute::ports::{self, Found, Published};
 
 impl Reporter {
     /// One report: lists the nodes and the instances, and writes what differs from what is known.
@@ -47,7 +48,8 @@ impl Reporter {
         let own = self.picture().own();
         held.retain(|node| own.contains(&node.uuid));
         self.know_our_nodes();
-        let mut outcome = Published { nodes: ours.len(), ..Published::default() };
+        let found = found(&nodes, &held, &instances);
+        let mut outcome = Published { nodes: ours.len(), found, ..Published::default() };
         let usage = usage_by_node(&instances);
         let free = claims::free(&nodes);
         let queue = Mutex::new(nodes.into_iter());
@@ -244,6 +246,20 @@ impl Reporter {
             metrics::gauge!("bessemer_nodes", "state" => state.clone()).set(*count as f64);
         }
         shown.extend(states.into_keys());
+    }
+}
+
+/// What the lists show of servers, by the way: machines with another power, and `held` nodes that carry no server of ours.
+fn found(nodes: &[Node], held: &[Node], instances: &[Instance]) -> Found {
+    let by_id: HashMap<_, _> = instances.iter().map(|instance| (instance.id.0, instance)).collect();
+    let differs = |node: &Node| {
+        let instance = by_id.get(&node.instance_uuid?)?;
+        shows_other_power(instance, node).then_some(instance.id)
+    };
+    let carries = |node: &Node| node.instance_uuid.map(|id| (node.uuid, InstanceId(id)));
+    Found {
+        other_power: nodes.iter().filter_map(differs).collect(),
+        strangers: held.iter().filter_map(carries).collect(),
     }
 }
 

@@ -4,15 +4,23 @@ use configdrive::network::NetworkInfo;
 use driver::Server;
 use uuid::Uuid;
 
-use super::ConfigDriveOptions;
+use super::Options;
+use super::create::ConfigDriveOptions;
 use crate::instance::{BlockDevice, Instance};
-use crate::operations::Options;
-use crate::request::BuildRequest;
+
+/// The image of a server.
+pub(super) struct Image<'a> {
+    /// Its id; `None` where the server boots from a volume.
+    pub id: Option<Uuid>,
+    /// The traits that it requires of a machine.
+    pub traits: &'a [String],
+}
 
 /// The server as Ironic's `instance_info` describes it.
 pub(super) fn of(
     instance: &Instance,
-    request: &BuildRequest,
+    image: &Image<'_>,
+    disks: &[BlockDevice],
     options: &Options,
 ) -> Result<Server, serde_json::Error> {
     let known = |name: &Option<String>| name.clone().unwrap_or_else(|| "N/A".to_owned());
@@ -20,7 +28,7 @@ pub(super) fn of(
     let size = |n: i64| u64::try_from(n).unwrap_or_default();
     Ok(Server {
         instance: instance.id,
-        image_ref: request.image_id.map(|image| image.to_string()),
+        image_ref: image.id.map(|image| image.to_string()),
         root_gb: size(flavor.root_gb),
         swap_mb: size(flavor.swap_mb),
         ephemeral_gb: size(flavor.ephemeral_gb),
@@ -36,10 +44,10 @@ pub(super) fn of(
         user_name: known(&instance.owner_names.user),
         flavor_name: flavor.name.clone(),
         extra_specs: flavor.extra_specs.clone(),
-        image_traits: request.image_traits.clone(),
+        image_traits: image.traits.to_vec(),
         fixed_ips: instance.network.fixed_ips_text()?,
         floating_ips: instance.network.floating_ips_text()?,
-        has_root_volume: request.block_devices.iter().any(|device| device.is_volume() && device.is_root()),
+        has_root_volume: disks.iter().any(|device| device.is_volume() && device.is_root()),
     })
 }
 
@@ -131,7 +139,7 @@ mod tests {
         let mut server = instance();
         assert!(!needs_config_drive(&server, &options));
         assert!(needs_config_drive(&server, &forced));
-        server.launched_at = Some("2026-01-01T00:00:00Z".to_owned());
+        server.launched_at = Some(std::time::SystemTime::UNIX_EPOCH);
         assert!(!needs_config_drive(&server, &forced));
         server.config_drive = Some("True".to_owned());
         assert!(needs_config_drive(&server, &options));

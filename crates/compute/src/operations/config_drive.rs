@@ -1,4 +1,4 @@
-//! The config drive of a build: gathers what its files are made of, and makes the image (as `nova/virt/configdrive.py` does).
+//! The config drive of a build or a rebuild: gathers what its files are made of, and makes the image (as `nova/virt/configdrive.py` does).
 
 use std::sync::Arc;
 
@@ -9,37 +9,23 @@ use openstack::ironic::Node;
 use oslo::context::RequestContext;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 
-use super::{Create, server};
+use super::{Shared, caller, server};
 use crate::instance::{BlockDevice, Instance};
-use crate::operations::{Shared, caller};
 use crate::ports;
 use crate::request::InjectedFile;
 
 /// Makes the config drive when the deployment is about to be asked for.
 pub(super) struct Drive {
-    shared: Arc<Shared>,
-    context: RequestContext,
-    instance: Instance,
-    image: Option<uuid::Uuid>,
-    admin_password: Option<SecretString>,
-    injected_files: Vec<InjectedFile>,
-    block_devices: Vec<BlockDevice>,
+    pub shared: Arc<Shared>,
+    pub context: RequestContext,
+    pub instance: Instance,
+    pub image: Option<uuid::Uuid>,
+    pub admin_password: Option<SecretString>,
+    pub injected_files: Vec<InjectedFile>,
+    pub block_devices: Vec<BlockDevice>,
 }
 
 impl Drive {
-    pub(super) fn new(create: &Create) -> Self {
-        let request = &create.request;
-        Self {
-            shared: create.this.shared.clone(),
-            context: request.context.clone(),
-            instance: create.instance.clone(),
-            image: request.image_id,
-            admin_password: request.admin_password.clone(),
-            injected_files: request.injected_files.clone(),
-            block_devices: request.block_devices.clone(),
-        }
-    }
-
     async fn metadata(&self, node: &Node) -> Result<Metadata, NoDrive> {
         let ports = &self.shared.ports;
         let options = &self.shared.options.create.config_drive;

@@ -1,0 +1,26 @@
+//! The request to deploy a server's machine again.
+
+use oslo::context::RequestContext;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::InjectedFile;
+use crate::instance::Instance;
+use crate::origin::Origin;
+
+/// A request to deploy a server's machine again, as it reached us. The instance is as it shall be, but for its state, which is the
+/// one before.
+#[derive(Clone, Debug)]
+pub struct RebuildRequest {
+    pub context: RequestContext,
+    pub instance: Instance,
+    pub image_id: Option<Uuid>,
+    /// The traits that the image requires of a machine.
+    pub image_traits: Vec<String>,
+    pub admin_password: Option<SecretString>,
+    pub injected_files: Vec<InjectedFile>,
+    /// The ephemeral partition keeps its content.
+    pub preserve_ephemeral: bool,
+    /// The control plane's own form of the request; goes into the journal.
+    pub origin: Origin,
+}
