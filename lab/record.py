@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import golden, nodes, observe, rebuilds, rescue, scenarios
+from cloud import consoles, golden, nodes, observe, rebuilds, rescue, scenarios
 
 
 def picture():
@@ -18,7 +18,7 @@ STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, '
            'interrupted': scenarios.interrupted, 'refused': scenarios.refused,
            'rebuilt': rebuilds.rebuilt, 'rebuilt-on-volume': rebuilds.on_volume,
            'soft-deleted': scenarios.soft_deleted, 'crash-dump': scenarios.crash_dump,
-           'exhausted': scenarios.exhausted, 'rescheduled': scenarios.rescheduled,
+           'exhausted': scenarios.exhausted, 'consoles': consoles.story, 'rescheduled': scenarios.rescheduled,
            'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused}
 
 

@@ -3,7 +3,7 @@
 
 # Databases, broker and cache first; then what others need to start; what may take its time last.
 INFRASTRUCTURE=(mysql rabbitmq memcached)
-OPENSTACK=(keystone placement glance neutron nova-api nova-conductor nova-scheduler ironic-conductor ironic-api cinder-volume cinder-scheduler
+OPENSTACK=(keystone placement glance neutron nova-api nova-conductor nova-scheduler nova-serialproxy nova-novncproxy ironic-conductor ironic-api cinder-volume cinder-scheduler
            cinder-api)
 
 run_mysql() {
@@ -41,8 +41,10 @@ run_neutron() { OS_NEUTRON_CONFIG_DIR=$ETC/neutron OS_NEUTRON_CONFIG_FILES="neut
 run_nova-api() { OS_NOVA_CONFIG_DIR=$ETC/nova OS_NOVA_CONFIG_FILES="api-paste.ini;nova.conf;nova-db.conf" api nova-api 8774 nova.wsgi.osapi_compute; }
 run_nova-conductor() { start nova-conductor nova-conductor "${NOVA_FILES[@]}" --log-file "$LOG/nova-conductor.log"; }
 run_nova-scheduler() { start nova-scheduler nova-scheduler "${NOVA_FILES[@]}" --log-file "$LOG/nova-scheduler.log"; }
+run_nova-serialproxy() { start nova-serialproxy nova-serialproxy "${NOVA_FILES[@]}" --config-file "$ETC/nova/nova-proxies.conf"; }
+run_nova-novncproxy() { start nova-novncproxy nova-novncproxy "${NOVA_FILES[@]}" --config-file "$ETC/nova/nova-proxies.conf"; }
 run_ironic-conductor() {
-    start ironic-conductor ironic-conductor --config-file "$ETC/ironic/ironic.conf" --config-file "$ETC/ironic/pace.conf" \
+    PYTHONPATH="$PYTHONPATH:$LAB_HOME/ironic_plugin" start ironic-conductor ironic-conductor --config-file "$ETC/ironic/ironic.conf" --config-file "$ETC/ironic/pace.conf" \
         --log-file "$LOG/ironic-conductor.log"
 }
 run_ironic-api() { api ironic-api 6385 ironic.wsgi.api --pyargv "--config-file $ETC/ironic/ironic.conf --log-file $LOG/ironic-api.log"; }
@@ -57,6 +59,8 @@ ready_neutron() { wait_for 60 neutron answers "http://$IP:9696/"; }
 ready_nova-api() { wait_for 60 nova-api answers "http://$IP:8774/"; }
 ready_nova-conductor() { wait_for 60 nova-conductor reported nova-conductor; }
 ready_nova-scheduler() { wait_for 60 nova-scheduler reported nova-scheduler; }
+ready_nova-serialproxy() { wait_for 60 nova-serialproxy listens 6083; }
+ready_nova-novncproxy() { wait_for 60 nova-novncproxy listens 6080; }
 ready_ironic-conductor() { wait_for 60 ironic-conductor at_work; }
 ready_ironic-api() { wait_for 60 ironic-api answers "http://$IP:6385/"; }
 ready_cinder-api() { wait_for 60 cinder-api answers "http://$IP:8776/"; }
@@ -69,6 +73,10 @@ reported() { # reported BINARY: does Nova know the service?
 
 reports_to_cinder() { # reports_to_cinder BINARY: has the service reported within the last 15 s?
     [ "$(sql -e "select count(*) from services where \`binary\` = '$1' and deleted = 0 and updated_at > utc_timestamp() - interval 15 second" cinder)" != 0 ]
+}
+
+listens() { # listens PORT
+    (exec 3<>"/dev/tcp/$IP/$1") 2>/dev/null
 }
 
 at_work() { # does Ironic's conductor take work?

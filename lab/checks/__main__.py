@@ -19,6 +19,7 @@ from checks import (  # noqa: F401 - they register themselves, in the order in w
     restarts,
     outages,
     hidden,
+    consoles,
     stuck,
     unsupported,
 )

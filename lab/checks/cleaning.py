@@ -5,7 +5,7 @@ import time
 from cloud import database, nodes, placement_view, scenarios, servers, service, volumes
 from cloud.api import ApiError, ironic, neutron, nova, wait_for
 
-OURS = ('lab-', 'fragile-', 'bfv-')
+OURS = ('lab-', 'fragile-', 'bfv-', 'serial-')
 
 
 def _servers():

@@ -25,6 +25,7 @@ class Wanted:
     power: str | None = 'power on'
     maintenance: bool = False
     initiator: str | None = None
+    driver: str = 'fake-hardware'
     more: dict = dataclasses.field(default_factory=dict)
     afterwards: list = dataclasses.field(default_factory=list)
 
@@ -65,7 +66,7 @@ def patiently(call, *args, **kwargs):
 
 
 def _create(wanted):
-    body = dict(name=wanted.name, driver='fake-hardware', properties=wanted.properties, driver_info={}, **wanted.more)
+    body = dict(name=wanted.name, driver=wanted.driver, properties=wanted.properties, driver_info={}, **wanted.more)
     if wanted.resource_class is not None:
         body['resource_class'] = wanted.resource_class
     uuid = ironic().post('/v1/nodes', body)['uuid']

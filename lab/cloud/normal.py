@@ -4,15 +4,16 @@ import re
 UUID = re.compile(r'(?<![0-9A-Za-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b')
 PATTERNS = [
     (re.compile(r'\breq-<uuid>|\breq-[0-9a-f-]{36}\b'), '<request>'),
+    (re.compile(r'(?<=token%3D)[0-9a-f-]{36}\b'), '<uuid>'),
     (re.compile(r'\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b'), '<mac>'),
     (re.compile(r'\b10\.(?:77|88)\.\d+\.(?!0/)\d+\b'), '<address>'),
     (re.compile(r'\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?'), '<time>'),
     (re.compile(r'\br-[0-9a-z]{8}\b'), '<reservation>'),
-    (re.compile(r'\b(?:lab|fragile|bfv)-\d{4}\b'), '<node>'),
+    (re.compile(r'\b(?:lab|fragile|bfv|serial)-\d{4}\b'), '<node>'),
     (re.compile(r'\btap[0-9a-f]{8}-[0-9a-f]{2}\b'), '<tap>'),
     (re.compile(r'\bssh-ed25519 \S+'), '<key>'),
     (re.compile(r'\b(instance|ami|i)-[0-9a-f]{8}\b'), r'\1-<number>'),
-    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|rebuilt)\b'), '<name>'),
+    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|rebuilt|serial|screen)\b'), '<name>'),
 ]
 
 

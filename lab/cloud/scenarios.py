@@ -6,6 +6,7 @@ from cloud.api import ironic, neutron, nova, placement, wait_for
 
 FRAGILE = ('fragile-0000', 'fragile-0001')
 ON_VOLUMES = 'bfv-0000'
+WITH_SERIAL = 'serial-0000'
 
 
 def fragile():
@@ -18,6 +19,11 @@ def on_volumes():
     capabilities = dict(capabilities='boot_mode:uefi,iscsi_boot:true')
     return [nodes.Wanted(ON_VOLUMES, resource_class='bfv', properties=nodes.PROPERTIES | capabilities, power='power off',
                          initiator='iqn.2026-01.lab:bfv-0000', more=dict(deploy_interface='direct', storage_interface='cinder'))]
+
+
+def with_serial():
+    """A node with a serial console, which is switched off."""
+    return [nodes.Wanted(WITH_SERIAL, resource_class='serial', driver='lab-hardware', more=dict(console_interface='lab-socat'))]
 
 
 def free_nodes(resource_class='CUSTOM_BAREMETAL'):
@@ -249,4 +255,4 @@ def _after(server):
 def prepare(count=5):
     """The nodes that the stories need."""
     furnish.everything()
-    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile() + on_volumes())
+    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile() + on_volumes() + with_serial())

@@ -8,6 +8,7 @@ use compute::{Manager, Ports};
 use driver::Driver;
 use nova::announcer::Announcer;
 use nova::conductor::Conductor;
+use nova::consoles::Consoles;
 use nova::instances::Instances;
 use nova::inventory::{Placement, RecordIds, Records, Reporter, placement};
 use nova::requests::Requests;
@@ -200,11 +201,15 @@ async fn start(
         volumes: clients.cinder.clone(),
         placement: clients.placement.clone(),
     };
+    let consoles = Consoles::new(conductor.clone(), options::consoles(config));
+    let cleaning = consoles.clone();
+    parts.work.run("removal of expired console tokens", |stop| cleaning.clean(stop));
     let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
         worker: Arc::new(manager.clone()),
         instances: Arc::new(instances),
         machines: Arc::new(reporter.clone()),
         undo: Arc::new(undo),
+        consoles,
     }));
     for topic in TOPICS {
         let server = ServerOptions {

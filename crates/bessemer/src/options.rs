@@ -112,6 +112,7 @@ pub fn manager(config: &Config) -> compute::Options {
         shutdown_timeout: config.top().seconds("shutdown_timeout"),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
+        consoles: console_limits(config),
         reclaim_after: u64::try_from(top.int("reclaim_instance_interval"))
             .ok()
             .filter(|seconds| *seconds > 0 && top.bool("periodic_enable"))
@@ -128,6 +129,30 @@ pub fn manager(config: &Config) -> compute::Options {
             check_group_policy: !config.group("workarounds").bool("disable_group_policy_check_upcall"),
             config_drive: config_drive(config),
         },
+    }
+}
+
+fn console_limits(config: &Config) -> compute::manager::consoles::Options {
+    let limit =
+        |name: &str| Some(config.group("ironic").seconds(name)).filter(|limit: &Duration| !limit.is_zero());
+    compute::manager::consoles::Options {
+        answer: config.top().seconds("rpc_response_timeout"),
+        serial: limit("serial_console_state_timeout"),
+        graphical: limit("vnc_console_state_timeout"),
+    }
+}
+
+/// Which consoles users may reach, and how.
+pub fn consoles(config: &Config) -> nova::consoles::Options {
+    let is_enabled = |group: &str| config.group(group).bool("enabled");
+    let url = |group: &str, name: &str| is_enabled(group).then(|| config.group(group).text(name));
+    nova::consoles::Options {
+        serial: url("serial_console", "base_url"),
+        vnc: url("vnc", "novncproxy_base_url"),
+        spice: is_enabled("spice"),
+        mks: is_enabled("mks"),
+        token_ttl: config.group("consoleauth").seconds("token_ttl"),
+        clean_interval: interval(config, "instance_delete_interval"),
     }
 }
 

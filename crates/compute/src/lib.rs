@@ -14,6 +14,7 @@ pub mod origin;
 pub mod ports;
 mod registry;
 pub mod request;
+mod resets;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod user_message;

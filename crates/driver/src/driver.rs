@@ -1,5 +1,7 @@
 //! The way in: a handle on Ironic with one function for each operation.
 
+mod consoles;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -29,6 +29,7 @@ pub use driver::{ConfigDrive, Deployment, Driver, NoDrive, Options};
 pub use error::{Error, user_message};
 pub use ids::{InstanceId, NodeId};
 pub use instance_info::Server;
+pub use operations::console::{ConsoleAddress, ConsoleKind};
 pub use operations::power::PowerChange;
 pub use progress::{Progress, Run, Unfollowed};
 pub use sight::{Sight, is_believable};

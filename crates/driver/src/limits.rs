@@ -77,6 +77,7 @@ impl<'a> Limits<'a> {
     pub(crate) fn deadline(&mut self, limit: Limit) -> Instant {
         let limit = match limit {
             Limit::Lock => self.options.lock_limit(),
+            Limit::Within(limit) => limit,
         };
         *self.waiting.get_or_insert_with(Instant::now) + limit
     }

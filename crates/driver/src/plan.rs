@@ -14,7 +14,7 @@
 //! - [`Plan::begin`], [`Plan::accepted`], [`Plan::postponed`] and [`Plan::refused`] are the only places where the memory changes.
 
 use std::borrow::Cow;
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use openstack::ironic::Node;
 use serde::{Serialize, de::DeserializeOwned};
@@ -78,6 +78,8 @@ pub(crate) enum Limit {
     /// As long as a node may stay locked: `[ironic] api_max_retries` × `api_retry_interval`, counted from the first such wait after
     /// the last step.
     Lock,
+    /// So long, counted from the first such wait after the last step.
+    Within(Duration),
 }
 
 impl Wait {

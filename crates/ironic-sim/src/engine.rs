@@ -172,6 +172,23 @@ pub(crate) fn drive_power(engine: &Engine, node: Uuid, duration: Duration) {
     });
 }
 
+/// Carries a change of the console to its end (`set_console_mode` of Ironic's conductor).
+pub(crate) fn drive_console(engine: &Engine, node: Uuid, enabled: bool, duration: Duration) {
+    let myself = engine.myself.clone();
+    engine.runtime.spawn(async move {
+        pause(duration).await;
+        let Some(engine) = myself.upgrade() else { return };
+        engine.world().edit(node, |record| {
+            record.node.reservation = None;
+            if record.console_failures.is_empty() {
+                record.node.set_console(enabled);
+            } else {
+                record.node.last_error = Some(record.console_failures.remove(0));
+            }
+        });
+    });
+}
+
 async fn pause(duration: Duration) {
     if duration.is_zero() {
         tokio::task::yield_now().await;

@@ -77,7 +77,7 @@ pub struct Node {
     pub connectors: Vec<VolumeConnector>,
     /// The volumes given to it.
     pub targets: Vec<VolumeTarget>,
-    /// `console_info` as answered while the console is on.
+    /// `console_info` as answered while the console is on; null where the node has no console interface.
     pub console_info: Value,
     /// The config drive of the last deploy or rebuild, as sent. Survives the tear down, for tests to look at.
     pub configdrive: Option<Value>,
@@ -161,6 +161,20 @@ impl Node {
         let ports = self.ports.iter().map(|p| p.uuid).chain(self.port_groups.iter().map(|g| g.uuid));
         let volumes = self.connectors.iter().map(|c| c.uuid).chain(self.targets.iter().map(|t| t.uuid));
         ports.chain(volumes).collect()
+    }
+
+    /// Switches the console; where a graphical one is served is in `driver_internal_info` while it is on (`GraphicalConsole` of
+    /// Ironic).
+    pub(crate) fn set_console(&mut self, enabled: bool) {
+        self.console_enabled = enabled;
+        let info = self.other.entry("driver_internal_info").or_insert_with(|| json!({}));
+        if let Some(info) = info.as_object_mut().filter(|_| self.console_info["type"] == "vnc") {
+            info.remove("vnc_host");
+            info.remove("vnc_port");
+            if enabled {
+                info.extend([("vnc_host".into(), json!("192.0.2.1")), ("vnc_port".into(), json!(5900))]);
+            }
+        }
     }
 
     /// What Ironic clears when a tear down ends, well or not (`ConductorManager._do_node_tear_down`, and the

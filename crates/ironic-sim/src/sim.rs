@@ -43,6 +43,13 @@ impl Builder {
         self
     }
 
+    /// How long it takes to switch a console. Zero unless set.
+    #[must_use]
+    pub fn console_duration(mut self, duration: Duration) -> Self {
+        self.config.console_duration = duration;
+        self
+    }
+
     /// Deploys, cleans, inspections, rescues and services pass through their waiting state (`wait call-back`
     /// …), as with real machines that call back.
     #[must_use]
@@ -162,6 +169,7 @@ impl Sim {
         let config = Config {
             durations: HashMap::new(),
             power_duration: Duration::ZERO,
+            console_duration: Duration::ZERO,
             wait_states: false,
             soft_power: true,
             nmi: false,
@@ -356,6 +364,11 @@ impl Sim {
     /// The next power action of the node changes nothing but `last_error`.
     pub fn fail_power(&self, node: Uuid, error: &str) {
         self.engine.world().edit(node, |record| record.power_failures.push(error.to_owned()));
+    }
+
+    /// The next change of the node's console changes nothing but `last_error`.
+    pub fn fail_console(&self, node: Uuid, error: &str) {
+        self.engine.world().edit(node, |record| record.console_failures.push(error.to_owned()));
     }
 
     /// `validate` finds fault with this interface (`power`, `deploy`, `storage`, …) of the node; with no

@@ -311,6 +311,7 @@ pub(crate) fn classify(method: &str, path: &[&str]) -> (Call, Option<String>) {
 pub(crate) fn detail(call: Call, body: &Value) -> Option<String> {
     match call {
         Call::SetProvision | Call::SetPower => body["target"].as_str().map(str::to_owned),
+        Call::SetConsole => body["enabled"].as_bool().map(|on| if on { "on" } else { "off" }.to_owned()),
         Call::AttachVif => body["id"].as_str().map(str::to_owned),
         Call::PatchNode => {
             let paths = body.as_array()?.iter().filter_map(|op| op["path"].as_str());

@@ -19,6 +19,7 @@ pub(crate) const CONDUCTOR: &str = "127.0.0.1";
 pub(crate) struct Config {
     pub durations: HashMap<State, Duration>,
     pub power_duration: Duration,
+    pub console_duration: Duration,
     pub wait_states: bool,
     pub soft_power: bool,
     /// Whether the hardware can be sent a non-maskable interrupt.
@@ -47,6 +48,7 @@ pub(crate) struct Record {
     /// Steps that will fail: once each, when the work of that state ends.
     pub failures: Vec<(State, String)>,
     pub power_failures: Vec<String>,
+    pub console_failures: Vec<String>,
     /// Interfaces that `validate` finds fault with, and why.
     pub invalid: BTreeMap<String, String>,
     pub changed: Arc<Notify>,
@@ -107,6 +109,7 @@ impl World {
             leaving: false,
             failures: Vec::new(),
             power_failures: Vec::new(),
+            console_failures: Vec::new(),
             invalid: BTreeMap::new(),
             changed: Arc::new(Notify::new()),
         };

@@ -5,6 +5,7 @@
 
 pub mod announcer;
 pub mod conductor;
+pub mod consoles;
 pub mod instances;
 pub mod inventory;
 mod objects;

@@ -45,6 +45,7 @@ pub(super) const COMPUTE: &[Opt] = &[
     Opt::int_from("shutdown_timeout", 0).default("60"),
     Opt::int_from("rescue_timeout", 0).default("0"),
     Opt::int("reclaim_instance_interval").default("0"),
+    Opt::int("instance_delete_interval").default("300"),
     Opt::int("sync_power_state_interval").default("600"),
     Opt::choice("running_deleted_instance_action", &["reap", "log", "shutdown", "noop"]).default("reap"),
     Opt::int("running_deleted_instance_poll_interval").default("1800"),

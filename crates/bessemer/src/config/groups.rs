@@ -29,6 +29,8 @@ pub(super) const IRONIC: &[Opt] = &[
     .mutable(),
     Opt::new("shard", Kind::Checked { allowed: "letters, digits, '-', '_' and '.'", check: is_label }),
     Opt::list("peer_list").default("").mutable(),
+    Opt::int_from("serial_console_state_timeout", 0).default("10"),
+    Opt::int_from("vnc_console_state_timeout", 0).default("60"),
 ];
 
 pub(super) const NEUTRON: &[Opt] = &[
@@ -97,6 +99,20 @@ pub(super) const NOTIFICATIONS: &[Opt] = &[
 ];
 
 pub(super) const FILTER_SCHEDULER: &[Opt] = &[Opt::bool("track_instance_changes").default("true")];
+
+pub(super) const SERIAL_CONSOLE: &[Opt] =
+    &[Opt::bool("enabled").default("false"), Opt::string("base_url").default("ws://127.0.0.1:6083/")];
+
+pub(super) const VNC: &[Opt] = &[
+    Opt::bool("enabled").default("true").deprecated(&[("DEFAULT", "vnc_enabled")]),
+    Opt::string("novncproxy_base_url").default("http://127.0.0.1:6080/vnc_auto.html").deprecated(IN_DEFAULT),
+];
+
+/// Kinds of consoles that Ironic does not have.
+pub(super) const OTHER_CONSOLE: &[Opt] = &[Opt::bool("enabled").default("false")];
+
+pub(super) const CONSOLEAUTH: &[Opt] =
+    &[Opt::int_from("token_ttl", 0).default("600").deprecated(&[("DEFAULT", "console_token_ttl")])];
 
 /// `^[a-zA-Z0-9_.-]*$`
 fn is_label_or_empty(text: &str) -> bool {

@@ -55,6 +55,11 @@ pub fn schema() -> Schema {
         .group("workarounds", &[groups::WORKAROUNDS])
         .group("notifications", &[groups::NOTIFICATIONS])
         .group("filter_scheduler", &[groups::FILTER_SCHEDULER])
+        .group("serial_console", &[groups::SERIAL_CONSOLE])
+        .group("vnc", &[groups::VNC])
+        .group("spice", &[groups::OTHER_CONSOLE])
+        .group("mks", &[groups::OTHER_CONSOLE])
+        .group("consoleauth", &[groups::CONSOLEAUTH])
         .group("oslo_messaging_rabbit", &[messaging::RABBIT])
         .group("oslo_messaging_notifications", &[messaging::NOTIFICATIONS])
         .follow("auth_section", AUTH)
@@ -96,7 +101,7 @@ pub mod tests {
         let config = config(
             "[DEFAULT]\nosapi_compute_workers=2\n[libvirt]\nvirt_type=kvm\n[database]\nconnection=sqlite://\n\
              [neutron_physnet_foo]\nnuma_nodes=1\n[oslo_messaging_rabbit]\nheartbeat_in_pthread=false\n\
-             [ironic]\npartition_key=x\n[vnc]\nnovncproxy_base_url=nowhere\n[upgrade_levels]\ncompute=auto\n\
+             [ironic]\npartition_key=x\n[vnc]\nnovncproxy_port=nowhere\n[upgrade_levels]\ncompute=auto\n\
              [oslo_messaging_notifications]\nretry=soon\n[keystone]\nservice_type=identity\n[neutron]\nphysnets=a\n\
              [DEFAULT]\ngraceful_shutdown_timeout=x\nheal_instance_info_cache_interval=soon\nreboot_timeout=x\nperiodic_fuzzy_delay=x\n",
         );

@@ -150,6 +150,8 @@ fn for_others(whole: &Value) -> Vec<Value> {
         "reserve_block_device_name",
         "prep_resize",
         "get_console_output",
+        "get_serial_console",
+        "get_vnc_console",
         "attach_volume",
         "ping",
     ] {

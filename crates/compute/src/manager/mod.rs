@@ -1,5 +1,6 @@
 //! The compute manager: takes requests, runs each to its end, and resumes after a restart what was under way.
 
+pub mod consoles;
 mod events;
 mod overdue;
 mod own;

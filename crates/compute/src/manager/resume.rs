@@ -29,6 +29,7 @@ impl Manager {
     ///
     /// A journal that cannot be read is an error: a start without it would fail what it holds.
     pub fn resume(&self) -> io::Result<()> {
+        self.resume_consoles()?;
         let journalled = self.resume_journal()?;
         let manager = self.clone();
         self.shared().tasks.spawn(async move {

@@ -12,8 +12,10 @@ use super::create;
 use crate::journal::Journal;
 use crate::locks::Locks;
 use crate::machines::Publisher;
+use crate::manager::consoles;
 use crate::ports::{Announcer, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
 use crate::registry::Registry;
+use crate::resets::Resets;
 
 /// What becomes of the machines of servers that were deleted without this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Options {
     pub rescue_timeout: Option<Duration>,
     /// About builds.
     pub create: create::Options,
+    pub consoles: consoles::Options,
 }
 
 /// Everything that the manager speaks to.
@@ -91,11 +94,14 @@ pub(crate) struct Shared {
     pub options: Options,
     pub ports: Ports,
     pub journal: Journal,
+    pub resets: Resets,
     pub registry: Registry,
     /// One operation an instance.
     pub locks: Locks<InstanceId>,
     /// One writer an instance's network information.
     pub network_locks: Locks<InstanceId>,
+    /// One request for a console an instance.
+    pub console_locks: Locks<InstanceId>,
     /// The slots of `max_concurrent_builds`.
     pub slots: Arc<Semaphore>,
     /// What a shutdown waits for.
@@ -108,14 +114,17 @@ impl Shared {
             0 => Semaphore::MAX_PERMITS,
             some => some,
         };
-        let journal = Journal::new(options.state_path.join("bessemer").join("journal"));
+        let state = options.state_path.join("bessemer");
+        let (journal, resets) = (Journal::new(state.join("journal")), Resets::new(state.join("consoles")));
         Self {
             options,
             ports,
             journal,
+            resets,
             registry: Registry::default(),
             locks: Locks::default(),
             network_locks: Locks::default(),
+            console_locks: Locks::default(),
             slots: Arc::new(Semaphore::new(slots)),
             tasks: TaskTracker::new(),
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::option_option)] // a test may fail anywhere; an event has an end, which has a failure
 
 mod conformance;
+mod consoles;
 mod crash_dump;
 mod endings;
 mod hidden;

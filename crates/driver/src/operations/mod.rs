@@ -1,5 +1,6 @@
 //! The operations on a node: what each wants, how it decides, and its calls.
 
+pub(crate) mod console;
 pub(crate) mod crash_dump;
 pub(crate) mod deploy;
 pub(crate) mod deploy_request;

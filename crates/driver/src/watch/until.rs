@@ -25,7 +25,7 @@ pub enum Until {
         /// The provision state meanwhile.
         provision: ProvisionState,
     },
-    /// The node's console is on, or off.
+    /// The node's console is on, or off; or Ironic has let go of the node, and so has failed to switch it.
     Console(bool),
     /// No conductor holds the node's lock.
     Unlocked,
@@ -52,7 +52,7 @@ impl Until {
                     && node.target_power_state == *target
                     && node.provision_state == *provision
             }
-            Self::Console(enabled) => node.console_enabled != *enabled,
+            Self::Console(enabled) => node.console_enabled != *enabled && node.reservation.is_some(),
             Self::Unlocked => node.reservation.is_some(),
         }
     }

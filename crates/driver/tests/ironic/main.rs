@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod consoles;
 mod crash_dump;
 mod deploying;
 mod full;

@@ -179,6 +179,18 @@ pub(super) fn set_console(cx: &mut Context<'_>, id: Uuid, ident: &str) -> Answer
     let Some(enabled) = cx.req.body["enabled"].as_bool() else {
         return Err(Refusal::invalid("Missing mandatory parameter: enabled"));
     };
-    cx.edit(id, |record| record.node.console_enabled = enabled)?;
+    let node = &cx.record(id)?.node;
+    if node.console_info.is_null() {
+        let text = format!("Driver {} does not support console (disabled or not implemented).", node.driver);
+        return Err(Refusal::invalid(text));
+    }
+    // What is so already needs no lock.
+    if node.console_enabled != enabled {
+        cx.edit(id, |record| {
+            record.node.last_error = None;
+            record.node.reservation = Some(crate::world::CONDUCTOR.to_owned());
+        })?;
+        engine::drive_console(cx.engine, id, enabled, cx.world.config.console_duration);
+    }
     Ok(Reply::accepted(Some(format!("v1/nodes/{ident}/states/console"))))
 }

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
+use compute::manager::consoles;
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
 use compute::request::{BuildRequest, Kind, Request};
 use configdrive::network::NetworkInfo;
-use driver::{InstanceId, NodeId};
+use driver::{ConsoleAddress, ConsoleKind, InstanceId, NodeId};
 use oslo::context::RequestContext;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Undo, Worker};
+use crate::conductor::testing::Script;
 use crate::instances::actions::event;
 
 /// The calls.
@@ -38,6 +40,10 @@ pub struct Fake {
     pub log: Log,
     /// The journal takes nothing.
     pub no_journal: bool,
+    /// Where every node has its console, if it has one.
+    pub console: Option<ConsoleAddress>,
+    /// What the conductor answers to those who make tokens.
+    pub conductor: Script,
     /// How often Placement, and Nova where an instance is changed, are found away.
     pub away: Arc<AtomicUsize>,
 }
@@ -244,6 +250,31 @@ impl Worker for Fake {
 
     async fn power_update(&self, _: &RequestContext, id: InstanceId, on: bool) {
         self.log.note(format!("power {id} {on}"));
+    }
+
+    async fn console(
+        &self,
+        _: &RequestContext,
+        id: InstanceId,
+        node: Option<NodeId>,
+        kind: ConsoleKind,
+    ) -> Result<ConsoleAddress, consoles::Error> {
+        self.log.note(format!("console {kind:?} {id}"));
+        node.ok_or(consoles::Error::NowhereYet)?;
+        self.console.clone().ok_or_else(|| consoles::Error::Unavailable("it is off".to_owned()))
+    }
+
+    async fn is_console_at(
+        &self,
+        _: &RequestContext,
+        _: InstanceId,
+        _: Option<NodeId>,
+        kind: ConsoleKind,
+        port: u16,
+    ) -> Result<bool, consoles::Error> {
+        self.log.note(format!("is console {kind:?} at {port}"));
+        let console = self.console.as_ref();
+        console.map(|at| at.port == port).ok_or_else(|| consoles::Error::Unavailable("it is off".to_owned()))
     }
 
     async fn set_enabled(&self, enabled: bool) {

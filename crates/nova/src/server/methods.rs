@@ -5,6 +5,7 @@
 use compute::request::Kind;
 use serde_json::{Map, Value};
 
+use super::consoles::Protocol;
 use crate::requests;
 
 /// What a method leads to.
@@ -18,6 +19,8 @@ pub enum Route {
     InjectNetworkInfo,
     SetHostEnabled,
     CacheImages,
+    /// A user wants to reach a console.
+    Console(Protocol),
     /// A console proxy asks whether a token's port is right.
     ValidateConsolePort,
     Refuse(Refusal),
@@ -33,6 +36,7 @@ impl Route {
             | Self::InjectNetworkInfo
             | Self::SetHostEnabled
             | Self::CacheImages
+            | Self::Console(_)
             | Self::ValidateConsolePort
             | Self::Refuse(_) => None,
         }
@@ -60,8 +64,6 @@ pub enum Reason {
     SetPassword,
     /// 409 for a server that is off, 501 for one that runs.
     Diagnostics,
-    /// 400: there is no such console.
-    Console,
     /// 400: no interface can be attached.
     AttachInterface,
     /// 400: no volume can be attached.
@@ -116,7 +118,8 @@ pub enum Leftover {
 }
 
 const NOTHING: Record = Record { event: EventEnd::None, fault: false, revert: false };
-const FAULT: Record = Record { event: EventEnd::None, fault: true, revert: false };
+/// Only the fault: what a method that somebody waits for and that changes no task leaves.
+pub const FAULT: Record = Record { event: EventEnd::None, fault: true, revert: false };
 const EVENT: Record = Record { event: EventEnd::Failure, fault: true, revert: false };
 const FULL: Record = Record { event: EventEnd::Failure, fault: true, revert: true };
 
@@ -152,14 +155,16 @@ const METHODS: &[(&str, Route)] = {
         ("inject_network_info", Route::InjectNetworkInfo),
         ("set_host_enabled", Route::SetHostEnabled),
         ("cache_images", Route::CacheImages),
+        ("get_serial_console", Route::Console(Protocol::Serial)),
+        ("get_vnc_console", Route::Console(Protocol::Vnc)),
+        ("get_spice_console", Route::Console(Protocol::Spice)),
+        ("get_mks_console", Route::Console(Protocol::Mks)),
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
         ("attach_interface", refuse(Reason::AttachInterface, EVENT)),
         ("detach_interface", refuse(NotYet, EVENT)),
         ("add_fixed_ip_to_instance", refuse(NotYet, FAULT)),
         ("remove_fixed_ip_from_instance", refuse(NotYet, FAULT)),
-        ("get_serial_console", refuse(Reason::Console, FAULT)),
-        ("get_vnc_console", refuse(NotYet, FAULT)),
         (
             "reserve_block_device_name",
             refuse(Reason::ReserveVolume, Record { event: EventEnd::None, ..FULL }),
@@ -178,8 +183,6 @@ const METHODS: &[(&str, Route)] = {
         ("get_console_output", refuse(Unsupported, FAULT)),
         ("get_diagnostics", refuse(Reason::Diagnostics, FAULT)),
         ("get_instance_diagnostics", refuse(Reason::Diagnostics, FAULT)),
-        ("get_spice_console", refuse(Reason::Console, FAULT)),
-        ("get_mks_console", refuse(Reason::Console, FAULT)),
         ("get_rdp_console", refuse(Unsupported, FAULT)),
         ("quiesce_instance", refuse(Unsupported, NOTHING)),
         ("unquiesce_instance", refuse(Unsupported, NOTHING)),

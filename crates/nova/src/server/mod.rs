@@ -6,6 +6,7 @@
 //! instance's task, which a start looks for. Everything else is done or refused at once. A request that cannot be read gets a
 //! failure, and, where its instance can be read, a fault that the user sees: nothing is lost in silence.
 
+mod consoles;
 mod events;
 mod methods;
 mod outcome;
@@ -34,10 +35,11 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tracing::{Instrument, error, warn};
 
-use self::methods::{Refusal, Route, route};
+use self::methods::{FAULT, Refusal, Route, route};
 use self::outcome::{nova, recorded};
 pub use self::undo::{Elsewhere, Undo};
 pub use self::worker::Worker;
+use crate::consoles::Consoles;
 use crate::objects::parse::{self, Malformed};
 use crate::requests::{Unjournalled, method};
 
@@ -57,6 +59,8 @@ pub struct Ports {
     pub machines: Arc<dyn Machines>,
     /// Takes back what callers prepared for refused requests.
     pub undo: Arc<dyn Undo>,
+    /// The proxies through which users reach consoles.
+    pub consoles: Consoles,
 }
 
 /// The compute API.
@@ -204,6 +208,25 @@ impl Endpoint {
         }
     }
 
+    /// Answers about a console. A failure is recorded as a fault, as in stock.
+    async fn console(&self, route: Route, request: &Request) -> Result<Value, Failure> {
+        let mut instance = instance_of(request).map_err(|error| nova("Invalid", 400, &text(error), &[]))?;
+        let (worker, tokens) = (&*self.ports.worker, &self.ports.consoles);
+        let seen = instance.clone();
+        let work = async {
+            match route {
+                Route::Console(protocol) => consoles::get(worker, tokens, protocol, request, &seen).await,
+                _ => consoles::validate(worker, request, &seen).await,
+            }
+        };
+        let (instances, context) = (&*self.ports.instances, &request.context);
+        let (result, ending) = recorded(instances, context, &instance, &request.method, FAULT, work).await;
+        if let Err(left) = ending.write(instances, context, &mut instance, Expect::Anything).await {
+            self.write_later(context.clone(), instance, left);
+        }
+        result
+    }
+
     async fn manager(&self, request: Request) -> Result<Value, Failure> {
         let Some(route) = route(&request.method, &request.args) else {
             return Err(Failure::no_such_method(&request.method));
@@ -229,8 +252,7 @@ impl Endpoint {
                 Ok(json!(if enabled { "enabled" } else { "disabled" }))
             }
             Route::CacheImages => Ok(cached_images(&request.args)),
-            // No console was ever granted: no token is right.
-            Route::ValidateConsolePort => Ok(Value::Bool(false)),
+            Route::Console(_) | Route::ValidateConsolePort => self.console(route, &request).await,
             Route::Refuse(refusal) => self.refuse(refusal, &request).await,
         }
     }

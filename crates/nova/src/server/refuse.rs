@@ -55,15 +55,6 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
                 ("method", &request.method),
             ],
         ),
-        Reason::Console => {
-            let kind = asked("console_type");
-            nova(
-                "ConsoleTypeUnavailable",
-                400,
-                &format!("Unavailable console type {kind}."),
-                &[("console_type", kind)],
-            )
-        }
         Reason::AttachInterface if !asked("tag").is_empty() => nova(
             "NetworkInterfaceTaggedAttachNotSupported",
             400,

@@ -13,7 +13,9 @@ use crate::testing;
 
 fn endpoint(fake: &Fake) -> Endpoint {
     let fake = Arc::new(fake.clone());
-    Endpoint::new(Ports { worker: fake.clone(), instances: fake.clone(), machines: fake.clone(), undo: fake })
+    let consoles = Consoles::new(fake.conductor.conductor(), crate::consoles::Options::default());
+    let (worker, instances, machines) = (fake.clone(), fake.clone(), fake.clone());
+    Endpoint::new(Ports { worker, instances, machines, undo: fake, consoles })
 }
 
 fn request(method: &str, args: Map<String, Value>) -> Request {

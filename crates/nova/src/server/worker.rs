@@ -4,8 +4,9 @@ use std::io;
 
 use async_trait::async_trait;
 use compute::Manager;
+use compute::manager::consoles;
 use compute::request::Request;
-use driver::InstanceId;
+use driver::{ConsoleAddress, ConsoleKind, InstanceId, NodeId};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
@@ -26,6 +27,25 @@ pub trait Worker: Send + Sync {
 
     /// A machine was switched by somebody else.
     async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool);
+
+    /// Where the console of an instance is, switched on for it.
+    async fn console(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        node: Option<NodeId>,
+        kind: ConsoleKind,
+    ) -> Result<ConsoleAddress, consoles::Error>;
+
+    /// Whether the console of an instance is still at this port.
+    async fn is_console_at(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        node: Option<NodeId>,
+        kind: ConsoleKind,
+        port: u16,
+    ) -> Result<bool, consoles::Error>;
 
     /// An operator enabled or disabled the service.
     async fn set_enabled(&self, enabled: bool);
@@ -51,6 +71,27 @@ impl Worker for Manager {
 
     async fn power_update(&self, context: &RequestContext, id: InstanceId, on: bool) {
         Manager::power_update(self, context, id, on).await;
+    }
+
+    async fn console(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        node: Option<NodeId>,
+        kind: ConsoleKind,
+    ) -> Result<ConsoleAddress, consoles::Error> {
+        Manager::console(self, context, id, node, kind).await
+    }
+
+    async fn is_console_at(
+        &self,
+        context: &RequestContext,
+        id: InstanceId,
+        node: Option<NodeId>,
+        kind: ConsoleKind,
+        port: u16,
+    ) -> Result<bool, consoles::Error> {
+        Manager::is_console_at(self, context, id, node, kind, port).await
     }
 
     async fn set_enabled(&self, enabled: bool) {

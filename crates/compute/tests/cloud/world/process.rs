@@ -127,6 +127,7 @@ fn options(state: &Path) -> Options {
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
         sync_interval: None,
+        consoles: compute::manager::consoles::Options::default(),
         power_sync_interval: Some(Duration::from_mins(10)),
         reaping: Some(compute::Reaping {
             interval: Duration::from_mins(30),
