@@ -75,7 +75,9 @@ def power_synced():
         database.run('ironic', f"update nodes set power_state = 'power on' where uuid = '{node}'")
         wait_for('the machine is off', lambda: ironic().get(f'/v1/nodes/{node}')['power_state'] == 'power off', 60)
         servers.wait_status(server, 'SHUTOFF')
-        seen = [(action['action'], action['events'][-1]['result']) for action in servers.actions_of(server)[1:]]
+        # Ironic announces the power that the stop itself has changed: that is an action of its own.
+        events = [(action['action'], event['event'], event['result']) for action in servers.actions_of(server)[1:] for event in action['events']]
+        seen = [(action, result) for action, event, result in events if event == 'compute_stop_instance']
         expect(seen == [('stop', 'Success')] * 2, f'actions {seen}')
         servers.delete(server)
         servers.wait_gone(server)
