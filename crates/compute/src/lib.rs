@@ -1,6 +1,8 @@
 //! The compute manager: what a request means, in order; claims, when the machines are published. It speaks to ports and knows
 //! neither AMQP nor SQLite.
 
+#![deny(missing_docs)]
+
 pub mod architecture;
 pub mod atomic_file;
 pub mod ending;

@@ -63,6 +63,7 @@ pub struct Options {
     pub rescue_timeout: Option<Duration>,
     /// About builds.
     pub create: create::Options,
+    /// About consoles.
     pub consoles: consoles::Options,
 }
 

@@ -10,28 +10,43 @@ use crate::instance::Instance;
 /// What is happening to an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
+    /// It is created.
     Create,
+    /// It is deleted.
     Delete,
+    /// Its machine is taken down, as a part of its delete.
     Shutdown,
+    /// It is switched off.
     PowerOff,
+    /// It is switched on.
     PowerOn,
+    /// It is restarted.
     Reboot,
+    /// It is deleted such that it can be restored.
     SoftDelete,
+    /// It is restored.
     Restore,
+    /// It gets the interrupt that makes it dump its memory.
     TriggerCrashDump,
+    /// It boots a rescue system.
     Rescue {
         /// The image that the user wants for the rescue system.
         image: Option<Uuid>,
     },
+    /// It boots its own system again.
     Unrescue,
+    /// It is deployed again.
     Rebuild,
 }
 
 /// Whether it begins, has ended, or has failed with this text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase<'a> {
+    /// It begins.
     Start,
+    /// It has ended.
     End,
+    /// It has failed with this text.
     Error(&'a str),
 }
 

@@ -83,7 +83,9 @@ impl Kind {
 /// request's id tells a second delete from the first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OperationKey {
+    /// What is done.
     pub kind: Kind,
+    /// To which instance.
     pub instance: InstanceId,
     /// Where it is part of what is asked for.
     pub node: Option<NodeId>,
@@ -94,11 +96,17 @@ pub struct OperationKey {
 /// An operation that the control plane asks for.
 #[derive(Clone, Debug)]
 pub enum Request {
+    /// A server.
     Create(BuildRequest),
+    /// Another power of a server's machine.
     Power(PowerRequest),
+    /// The interrupt for a crash dump.
     CrashDump(CrashDumpRequest),
+    /// A rescue, or its end.
     Rescue(RescueRequest),
+    /// A server anew on its node.
     Rebuild(RebuildRequest),
+    /// The end of a server.
     Delete(DeleteRequest),
 }
 
@@ -208,12 +216,18 @@ impl From<DeleteRequest> for Request {
 /// What becomes of a machine's power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PowerAction {
-    /// Switched off; `gracefully`: the operating system is asked first.
-    Stop { gracefully: bool },
+    /// Switched off.
+    Stop {
+        /// The operating system is asked first.
+        gracefully: bool,
+    },
     /// Switched on.
     Start,
-    /// Restarted; not `hard`: the operating system is asked first.
-    Reboot { hard: bool },
+    /// Restarted.
+    Reboot {
+        /// The operating system is not asked.
+        hard: bool,
+    },
     /// Switched off, and the server can be restored until it is reclaimed.
     SoftDelete,
     /// Switched on, and the server is there again.
@@ -236,8 +250,11 @@ impl PowerAction {
 /// A request to change the power of a server's machine, as it reached us.
 #[derive(Clone, Debug)]
 pub struct PowerRequest {
+    /// Who asks.
     pub context: RequestContext,
+    /// The server, as it came with the request.
     pub instance: Instance,
+    /// What becomes of the power.
     pub action: PowerAction,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
@@ -246,7 +263,9 @@ pub struct PowerRequest {
 /// A request for a crash dump of a server's machine, as it reached us.
 #[derive(Clone, Debug)]
 pub struct CrashDumpRequest {
+    /// Who asks.
     pub context: RequestContext,
+    /// The server, as it came with the request.
     pub instance: Instance,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
@@ -255,8 +274,11 @@ pub struct CrashDumpRequest {
 /// A request to end a server, as it reached us.
 #[derive(Clone, Debug)]
 pub struct DeleteRequest {
+    /// Who asks.
     pub context: RequestContext,
+    /// The server, as it came with the request.
     pub instance: Instance,
+    /// Its disks, as they came with the request.
     pub block_devices: Vec<BlockDevice>,
     /// The service itself asks, and will ask again: a server that cannot be deleted now stays as it was.
     pub is_own: bool,

@@ -37,8 +37,11 @@ impl RescueAction {
 /// A request to rescue a server or to end that, as it reached us.
 #[derive(Clone, Debug)]
 pub struct RescueRequest {
+    /// Who asks.
     pub context: RequestContext,
+    /// The server, as it came with the request.
     pub instance: Instance,
+    /// Whether it begins or ends.
     pub action: RescueAction,
     /// The control plane's own form of the request; goes into the journal.
     pub origin: Origin,
