@@ -2,7 +2,7 @@
 import sys
 import time
 
-from cloud import consoles, golden, nodes, observe, rebuilds, rescue, scenarios
+from cloud import consoles, golden, interfaces, nodes, observe, rebuilds, rescue, scenarios
 
 
 def picture():
@@ -19,7 +19,7 @@ STORIES = {'picture': picture, 'life': scenarios.life, 'bare': scenarios.bare, '
            'rebuilt': rebuilds.rebuilt, 'rebuilt-on-volume': rebuilds.on_volume,
            'soft-deleted': scenarios.soft_deleted, 'crash-dump': scenarios.crash_dump,
            'exhausted': scenarios.exhausted, 'consoles': consoles.story, 'rescheduled': scenarios.rescheduled,
-           'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused}
+           'rescue': rescue.rescued_and_back, 'rescue-refused': rescue.refused, 'interfaces': interfaces.story}
 
 
 def main(names):

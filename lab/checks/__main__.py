@@ -11,6 +11,7 @@ from checks import (  # noqa: F401 - they register themselves, in the order in w
     power,
     rebuilds,
     rescue,
+    interfaces,
     deleting,
     vendordata,
     moving,

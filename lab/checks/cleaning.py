@@ -5,7 +5,7 @@ import time
 from cloud import database, nodes, placement_view, scenarios, servers, service, volumes
 from cloud.api import ApiError, ironic, neutron, nova, wait_for
 
-OURS = ('lab-', 'fragile-', 'bfv-', 'serial-')
+OURS = ('lab-', 'fragile-', 'bfv-', 'serial-', 'twin-')
 
 
 def _servers():

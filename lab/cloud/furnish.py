@@ -19,6 +19,7 @@ FLAVORS = {
     'bm.fragile': {'resources:CUSTOM_FRAGILE': '1'},
     'bm.bfv': {'resources:CUSTOM_BFV': '1'},
     'bm.serial': {'resources:CUSTOM_SERIAL': '1'},
+    'bm.twin': {'resources:CUSTOM_TWIN': '1'},
 }
 _NOTHING_ELSE = {'resources:VCPU': '0', 'resources:MEMORY_MB': '0', 'resources:DISK_GB': '0'}
 

@@ -15,7 +15,7 @@ PROPERTIES = dict(cpus=8, memory_mb=16384, local_gb=100, cpu_arch='x86_64', capa
 @dataclasses.dataclass
 class Wanted:
     """A node as it is to be. `state` is where it ends: enroll, manageable or available; `power` None leaves it unknown;
-    with an `initiator` it can connect to volumes over iSCSI."""
+    with an `initiator` it can connect to volumes over iSCSI; it has `cards` network cards."""
 
     name: str
     resource_class: str | None = 'baremetal'
@@ -26,6 +26,7 @@ class Wanted:
     maintenance: bool = False
     initiator: str | None = None
     driver: str = 'fake-hardware'
+    cards: int = 1
     more: dict = dataclasses.field(default_factory=dict)
     afterwards: list = dataclasses.field(default_factory=list)
 
@@ -74,7 +75,9 @@ def _create(wanted):
         ironic().patch(f'/v1/nodes/{uuid}', [dict(op='remove', path='/resource_class')])
     if wanted.traits:
         ironic().put(f'/v1/nodes/{uuid}/traits', dict(traits=wanted.traits))
-    ironic().post('/v1/ports', dict(node_uuid=uuid, address=_mac(wanted.name), physical_network='physnet1', pxe_enabled=True))
+    for card in range(wanted.cards):
+        address = _mac(wanted.name + (f' {card}' if card else ''))
+        ironic().post('/v1/ports', dict(node_uuid=uuid, address=address, physical_network='physnet1', pxe_enabled=card == 0))
     if wanted.initiator:
         ironic().post('/v1/volume/connectors', dict(node_uuid=uuid, type='iqn', connector_id=wanted.initiator))
 

@@ -9,11 +9,11 @@ PATTERNS = [
     (re.compile(r'\b10\.(?:77|88)\.\d+\.(?!0/)\d+\b'), '<address>'),
     (re.compile(r'\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|\+00:00)?'), '<time>'),
     (re.compile(r'\br-[0-9a-z]{8}\b'), '<reservation>'),
-    (re.compile(r'\b(?:lab|fragile|bfv|serial)-\d{4}\b'), '<node>'),
+    (re.compile(r'\b(?:lab|fragile|bfv|serial|twin)-\d{4}\b'), '<node>'),
     (re.compile(r'\btap[0-9a-f]{8}-[0-9a-f]{2}\b'), '<tap>'),
     (re.compile(r'\bssh-ed25519 \S+'), '<key>'),
     (re.compile(r'\b(instance|ami|i)-[0-9a-f]{8}\b'), r'\1-<number>'),
-    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|rebuilt|serial|screen)\b'), '<name>'),
+    (re.compile(r'\b(?:lab|stock|bessemer)-(?:life|bare|own-port|exhausted|rescheduled|refused|interrupted|from-volume|two-volumes|rebuilt|serial|screen|interfaces)\b'), '<name>'),
 ]
 
 

@@ -7,6 +7,7 @@ from cloud.api import ironic, neutron, nova, placement, wait_for
 FRAGILE = ('fragile-0000', 'fragile-0001')
 ON_VOLUMES = 'bfv-0000'
 WITH_SERIAL = 'serial-0000'
+TWIN = 'twin-0000'
 
 
 def fragile():
@@ -24,6 +25,11 @@ def on_volumes():
 def with_serial():
     """A node with a serial console, which is switched off."""
     return [nodes.Wanted(WITH_SERIAL, resource_class='serial', driver='lab-hardware', more=dict(console_interface='lab-socat'))]
+
+
+def twin():
+    """A node with two network cards."""
+    return [nodes.Wanted(TWIN, resource_class='twin', cards=2)]
 
 
 def free_nodes(resource_class='CUSTOM_BAREMETAL'):
@@ -255,4 +261,4 @@ def _after(server):
 def prepare(count=5):
     """The nodes that the stories need."""
     furnish.everything()
-    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile() + on_volumes() + with_serial())
+    nodes.enroll(nodes.plain(count) + nodes.odd() + fragile() + on_volumes() + with_serial() + twin())

@@ -204,13 +204,15 @@ async fn start(
     let consoles = Consoles::new(conductor.clone(), options::consoles(config));
     let cleaning = consoles.clone();
     parts.work.run("removal of expired console tokens", |stop| cleaning.clean(stop));
-    let endpoint = Arc::new(Endpoint::new(nova::server::Ports {
+    let asked = nova::server::Ports {
         worker: Arc::new(manager.clone()),
         instances: Arc::new(instances),
         machines: Arc::new(reporter.clone()),
         undo: Arc::new(undo),
         consoles,
-    }));
+    };
+    // What the API waits is in its own configuration, which is the same file or like it.
+    let endpoint = Arc::new(Endpoint::new(asked, config.top().seconds("rpc_response_timeout")));
     for topic in TOPICS {
         let server = ServerOptions {
             drain: DRAIN,
@@ -250,6 +252,12 @@ async fn start(
     if options::manager(config).rescue_timeout.is_some() {
         let ending = manager.clone();
         parts.work.run("end of long rescues", |stop| async move { ending.end_overdue_rescues(stop).await });
+    }
+    if options::manager(config).heal_interval.is_some() {
+        let healing = manager.clone();
+        parts
+            .work
+            .run("healing of network information", |stop| async move { healing.heal_networks(stop).await });
     }
     Ok(Running { reporter, records })
 }

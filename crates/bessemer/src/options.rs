@@ -110,6 +110,8 @@ pub fn manager(config: &Config) -> compute::Options {
         state_path: state_path(config),
         max_concurrent_builds: top.count("max_concurrent_builds"),
         shutdown_timeout: config.top().seconds("shutdown_timeout"),
+        heal_interval: interval(config, "heal_instance_info_cache_interval")
+            .filter(|_| top.int("heal_instance_info_cache_interval") > 0),
         sync_interval: interval(config, "scheduler_instance_sync_interval")
             .filter(|_| config.group("filter_scheduler").bool("track_instance_changes")),
         consoles: console_limits(config),
@@ -317,6 +319,19 @@ mod tests {
         assert_eq!(intervals(""), (Some(PERIOD), Some(Duration::from_mins(2))));
         assert_eq!(intervals("periodic_enable = false"), (None, None));
         assert_eq!(intervals("update_resources_interval = -1"), (None, Some(Duration::from_mins(2))));
+    }
+
+    #[test]
+    fn network_information_is_healed_only_with_an_interval() {
+        for (text, seconds) in [("", None), ("0", None), ("-1", None), ("90", Some(90))] {
+            let text = if text.is_empty() {
+                String::new()
+            } else {
+                format!("heal_instance_info_cache_interval = {text}")
+            };
+            let config = config(&format!("[DEFAULT]\n{text}\n"));
+            assert_eq!(manager(&config).heal_interval, seconds.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]

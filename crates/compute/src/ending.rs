@@ -66,6 +66,12 @@ impl Ending {
         }
     }
 
+    /// The operation is over, and did not do what was asked: nothing changes at the instance.
+    pub fn refusal(action: impl Into<Action>, fault: Fault) -> Self {
+        let event = Some(Event { action: action.into(), shows_failure: true });
+        Self { failure: Some(fault), fault: true, event, change: None }
+    }
+
     /// The operation is over because another request has the instance: only its event shows that.
     pub fn superseded(action: impl Into<Action>, why: String) -> Self {
         let event = Some(Event { action: action.into(), shows_failure: true });

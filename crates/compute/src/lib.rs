@@ -3,6 +3,7 @@
 
 #![deny(missing_docs)]
 
+pub mod answer;
 pub mod architecture;
 pub mod atomic_file;
 pub mod ending;

@@ -89,6 +89,12 @@ impl Registry {
         self.table().keys().any(|key| key.instance == instance)
     }
 
+    /// Whether an interface is being attached to an instance, or detached.
+    pub fn changes_interfaces(&self, instance: InstanceId) -> bool {
+        let changes = |kind| matches!(kind, Kind::AttachInterface | Kind::DetachInterface);
+        self.table().keys().any(|key| key.instance == instance && changes(key.kind))
+    }
+
     /// Tells the operations that run for an instance that it is not wanted any more.
     pub fn cancel_all(&self, instance: InstanceId) {
         for (key, running) in self.table().iter() {

@@ -14,6 +14,19 @@ pub const TAGGED_DEVICES: &str =
 pub const TRUSTED_CERTS: &str =
     "Trusted image certificates provided on host that does not support certificate validation.";
 
+pub const TAGGED_INTERFACE: &str =
+    "Tagged network interface attachment is not supported for this server instance.";
+
+/// The machine does not take the interface.
+pub fn not_attached(instance: InstanceId) -> String {
+    format!("Failed to attach network adapter device to {instance}")
+}
+
+/// The machine does not let the interface go.
+pub fn not_detached(instance: InstanceId) -> String {
+    format!("Failed to detach network adapter device from {instance}")
+}
+
 /// The node is not this service's.
 pub fn no_resources(node: NodeId) -> String {
     format!("Insufficient compute resources: node {node} is not managed by this service.")

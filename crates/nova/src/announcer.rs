@@ -169,6 +169,8 @@ fn event_type(event: Event, phase: Phase<'_>) -> String {
         Event::Rescue { .. } => "rescue",
         Event::Unrescue => "unrescue",
         Event::Rebuild => "rebuild",
+        Event::InterfaceAttach => "interface_attach",
+        Event::InterfaceDetach => "interface_detach",
     };
     let phase = match phase {
         Phase::Start => "start",

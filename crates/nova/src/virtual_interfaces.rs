@@ -1,8 +1,6 @@
 //! Nova's rows of an instance's ports (`VirtualInterface`): they keep tags, and the order in which a cache is
 //! rebuilt.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use compute::ports::{Error, Refusal, Result};
 use driver::InstanceId;
@@ -31,7 +29,7 @@ impl VirtualInterfaces {
 
 #[async_trait]
 impl PortLedger for VirtualInterfaces {
-    async fn recorded(&self, context: &RequestContext, instance: InstanceId) -> Result<BTreeSet<String>> {
+    async fn recorded(&self, context: &RequestContext, instance: InstanceId) -> Result<Vec<String>> {
         let rows = self
             .conductor
             .read_list(
@@ -73,6 +71,16 @@ impl PortLedger for VirtualInterfaces {
             }
             Err(error) => Err(error.about(instance)),
         }
+    }
+
+    async fn forget_port(&self, context: &RequestContext, instance: InstanceId, port: &str) -> Result<()> {
+        let row = self.conductor.read_object(context, OBJECT, "get_by_uuid", json!([port]), json!({})).await;
+        let Some(row) = row.map_err(|error| error.about(instance))? else { return Ok(()) };
+        if row.str("instance_uuid") != Some(instance.to_string().as_str()) {
+            return Ok(());
+        }
+        let gone = self.conductor.act(context, row, "destroy", json!({}), Repeat::Freely).await;
+        gone.map(drop).map_err(|error| error.about(instance))
     }
 
     async fn forget(&self, context: &RequestContext, instance: InstanceId) -> Result<()> {
@@ -133,6 +141,25 @@ mod tests {
             "VirtualInterfaceList.get_by_instance_uuid",
         ];
         assert_eq!(script.names(), names);
+    }
+
+    #[tokio::test]
+    async fn the_row_of_one_port_is_destroyed_if_it_is_the_instances() {
+        let id = testing::instance().id;
+        for (owner, calls) in [(id.to_string(), 2), ("another".to_owned(), 1)] {
+            let row = json!({"nova_object.name": "VirtualInterface", "nova_object.namespace": "nova",
+                "nova_object.version": "1.3",
+                "nova_object.data": {"id": 7, "uuid": "p", "instance_uuid": owner}});
+            let script = Script::default().then(Ok(row)).then(Ok(json!([{"obj_what_changed": []}, null])));
+            let rows = VirtualInterfaces::new(script.conductor());
+            rows.forget_port(&RequestContext::admin(), id, "p").await.unwrap();
+            let expected = ["VirtualInterface.get_by_uuid", "VirtualInterface.destroy"];
+            assert_eq!(script.names(), expected[..calls]);
+        }
+        let script = Script::default().then(Ok(Value::Null));
+        let rows = VirtualInterfaces::new(script.conductor());
+        rows.forget_port(&RequestContext::admin(), id, "p").await.unwrap();
+        assert_eq!(script.names().len(), 1);
     }
 
     #[tokio::test]

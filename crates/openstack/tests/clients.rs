@@ -277,7 +277,7 @@ async fn neutrons_lists_follow_pages_and_many_ids_are_asked_for_in_parts() {
     .await;
     let client = neutron::Client::new(cloud.adapter(Service::Network));
     let caller = Caller::default();
-    let filter = neutron::PortFilter { device_id: Some("i".into()), ..neutron::PortFilter::default() };
+    let filter = neutron::PortFilter { device_ids: vec!["i".into()], ..neutron::PortFilter::default() };
     let ports = client.ports(&caller, &filter).await.unwrap();
     assert_eq!(ports.iter().map(|port| port.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     let ids: Vec<String> = (0..250).map(|number| format!("s{number}")).collect();
@@ -287,7 +287,7 @@ async fn neutrons_lists_follow_pages_and_many_ids_are_asked_for_in_parts() {
     assert!(client.network_segments(&caller, "n").await.unwrap().is_none());
     let provider = client.provider_network(&caller, "n").await.unwrap();
     assert_eq!(provider.physical_network.as_deref(), Some("p"));
-    assert!(client.floating_ips(&caller, "10.0.0.1", "p").await.unwrap().is_empty());
+    assert!(client.floating_ips(&caller, &["p".into()]).await.unwrap().is_empty());
     assert!(!client.delete_port(&caller, "gone").await.unwrap());
     assert!(client.auto_allocated_network(&caller, "p").await.unwrap_err().is_not_found());
 }

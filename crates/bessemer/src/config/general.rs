@@ -42,6 +42,7 @@ pub(super) const COMPUTE: &[Opt] = &[
     Opt::float("initial_disk_allocation_ratio").default("1.0"),
     Opt::int("update_resources_interval").default("0"),
     Opt::int("scheduler_instance_sync_interval").default("120"),
+    Opt::int("heal_instance_info_cache_interval").default("-1"),
     Opt::int_from("shutdown_timeout", 0).default("60"),
     Opt::int_from("rescue_timeout", 0).default("0"),
     Opt::int("reclaim_instance_interval").default("0"),

@@ -7,50 +7,44 @@ use uuid::Uuid;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::operations::{self, caller, unfollowed};
+use crate::operations::{self, caller, network, unfollowed};
 use crate::ports::{Action, Result};
 
 impl Manager {
     /// A port of an instance changed: its addresses are read again.
     pub async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
-        let _only_writer = self.shared().network_locks.lock(id).await;
-        if let Err(error) = self.refresh(context, id, port).await {
+        if let Err(error) = network::refresh(self.shared(), context, id, port).await {
             tracing::warn!(instance = %id, %error, "the network information could not be refreshed");
         }
     }
 
-    async fn refresh(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) -> Result<()> {
-        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
-        let network = self.shared().ports.networks.refresh(context, &instance, port).await?;
-        if network == instance.network {
-            return Ok(());
-        }
-        self.shared().ports.instances.save_network(context, &mut instance, network).await
-    }
-
     /// A port of an instance was deleted: it leaves the node and the addresses.
     pub async fn vif_deleted(&self, context: &RequestContext, id: InstanceId, port: Uuid) {
+        let shared = self.shared();
+        // A detachment deletes its port by itself, and an attachment may be about to put a deleted one onto the node: what is
+        // left to do shows after it.
+        let _turn =
+            if shared.registry.changes_interfaces(id) { Some(shared.locks.lock(id).await) } else { None };
         if let Err(error) = self.drop_vif(context, id, port).await {
             tracing::warn!(instance = %id, %port, %error, "the deleted port could not be taken off");
         }
     }
 
     async fn drop_vif(&self, context: &RequestContext, id: InstanceId, port: Uuid) -> Result<()> {
+        let shared = self.shared();
         let has = |instance: &Instance| instance.network.0.iter().any(|vif| vif.id == port.to_string());
-        let Some(instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
+        let Some(instance) = network::living(shared, context, id).await?.filter(has) else { return Ok(()) };
         // A locked node may take minutes: nobody else waits for it.
         let (caller, never) = (caller(context), CancellationToken::new());
         if let Some(node) = instance.node
             && let Err(error) =
-                self.shared().ports.driver.detach_vifs(unfollowed(&caller, id, &never), node, &[port]).await
+                shared.ports.driver.detach_vifs(unfollowed(&caller, id, &never), node, &[port]).await
         {
             tracing::warn!(instance = %id, %port, %error, "the port could not be taken off the node");
         }
-        let _only_writer = self.shared().network_locks.lock(id).await;
-        let Some(mut instance) = self.living(context, id).await?.filter(has) else { return Ok(()) };
-        let mut network = instance.network.clone();
-        network.0.retain(|vif| vif.id != port.to_string());
-        self.shared().ports.instances.save_network(context, &mut instance, network).await
+        // The port is gone; the record of it goes now.
+        shared.ports.networks.release_port(context, &instance, port, true).await?;
+        network::forget(shared, context, id, &port.to_string()).await
     }
 
     /// A machine's power changed without the control plane: what the control plane shows follows, unless the change is
@@ -72,7 +66,7 @@ impl Manager {
         if self.shared().registry.is_at_work(id) {
             return Ok(());
         }
-        let Some(mut instance) = self.living(context, id).await? else { return Ok(()) };
+        let Some(mut instance) = network::living(self.shared(), context, id).await? else { return Ok(()) };
         let news = if on {
             (instance.vm_state == VmState::Stopped && instance.power == Power::Shutdown).then_some((
                 TaskState::PoweringOn,
@@ -106,10 +100,5 @@ impl Manager {
         let instances = &self.shared().ports.instances;
         instances.update(context, &mut instance, begin, Expect::Task(vec![None])).await?;
         instances.update(context, &mut instance, end, Expect::Task(vec![Some(task)])).await
-    }
-
-    pub(super) async fn living(&self, context: &RequestContext, id: InstanceId) -> Result<Option<Instance>> {
-        let found = self.shared().ports.instances.get(context, id).await?;
-        Ok(found.filter(|instance| !instance.deleted))
     }
 }

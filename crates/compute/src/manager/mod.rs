@@ -2,6 +2,7 @@
 
 pub mod consoles;
 mod events;
+mod healing;
 mod overdue;
 mod own;
 mod power_sync;

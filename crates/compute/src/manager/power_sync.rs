@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::operations::{caller, power};
+use crate::operations::{caller, network, power};
 use crate::ports::{Error, Result};
 use crate::request::Kind;
 
@@ -55,7 +55,9 @@ impl Manager {
         let is_ours = |instance: &Instance| {
             instance.host.as_ref() == Some(&self.shared().options.host) && instance.task_state.is_none()
         };
-        let Some(mut instance) = self.living(context, id).await?.filter(is_ours) else { return Ok(()) };
+        let Some(mut instance) = network::living(self.shared(), context, id).await?.filter(is_ours) else {
+            return Ok(());
+        };
         let Some(node) = instance.node else { return Ok(()) };
         let found = ports.driver.node(&caller(context), node).await;
         let found = found.map_err(|error| Error::Unavailable(error.to_string()))?;

@@ -11,7 +11,7 @@ pub(super) async fn framed<O: Operation>(this: Try, rules: &Rules, mut operation
         return write(&this, rules, &mut operation, left).await;
     }
     operation.ready().await;
-    if !begin_event(&this, rules).await? {
+    if operation.has_event() && !begin_event(&this, rules).await? {
         return Ok(());
     }
     let ending = operation.work().await?;
@@ -74,7 +74,9 @@ async fn write<O: Operation>(
     this.tracker.phase("writing the outcome");
     let instances = this.shared.ports.instances.clone();
     let expect = (rules.expect)(this.key.kind);
+    let ending = if operation.has_event() { ending } else { Ending { event: None, ..ending } };
     let written = ending.write(&*instances, &this.context, operation.instance(), expect).await;
+    operation.written();
     written.map_err(|left| Retry {
         start: Start::Ending(left),
         why: "the outcome could not be written: the control plane is away".to_owned(),

@@ -22,6 +22,8 @@ pub mod create;
 mod delete;
 mod existing;
 mod frame;
+mod interfaces;
+pub(crate) mod network;
 mod power;
 mod rebuild;
 mod rescue;
@@ -174,6 +176,14 @@ pub(crate) trait Operation: Send {
 
     /// The instance as the operation has it.
     fn instance(&mut self) -> &mut Instance;
+
+    /// Whether users see an event of it.
+    fn has_event(&self) -> bool {
+        true
+    }
+
+    /// What is to be written of the outcome was written, or cannot be now: who waits for the outcome may have it.
+    fn written(&mut self) {}
 }
 
 /// Whom a call to Ironic is made for: the service itself, in the name of the request.

@@ -57,6 +57,9 @@ pub struct Options {
     pub power_sync_interval: Option<Duration>,
     /// What becomes of the machines of servers that were deleted without this service; `None`: nothing.
     pub reaping: Option<Reaping>,
+    /// `heal_instance_info_cache_interval`: how often the network information of some servers is compared with the network
+    /// service's; `None`: never.
+    pub heal_interval: Option<Duration>,
     /// `shutdown_timeout`: how long an operating system may take to shut down, unless the image says otherwise.
     pub shutdown_timeout: Duration,
     /// `rescue_timeout`: how long a server may stay rescued; `None`: as long as its user likes.

@@ -4,10 +4,11 @@ use super::crash_dump::CrashDump;
 use super::create::Create;
 use super::delete::Delete;
 use super::frame::framed;
+use super::interfaces::{Attach, ChangeAddresses, Detach};
 use super::power::Power;
 use super::rebuild::Rebuild;
 use super::rescue::Rescue;
-use super::{Retry, Rules, Try, crash_dump, create, delete, power, rebuild, rescue};
+use super::{Retry, Rules, Try, crash_dump, create, delete, interfaces, power, rebuild, rescue};
 use crate::request::{Kind, Request};
 
 /// The rules of a kind.
@@ -19,6 +20,9 @@ pub(crate) fn rules(kind: Kind) -> &'static Rules {
         Kind::Rescue | Kind::Unrescue => &rescue::RULES,
         Kind::CrashDump => &crash_dump::RULES,
         Kind::Rebuild => &rebuild::RULES,
+        Kind::AttachInterface | Kind::DetachInterface | Kind::AddAddress | Kind::RemoveAddress => {
+            &interfaces::RULES
+        }
         Kind::Delete => &delete::RULES,
     }
 }
@@ -32,6 +36,11 @@ pub(super) async fn attempt(this: Try, request: Request) -> Result<(), Retry> {
         Request::CrashDump(request) => Box::pin(framed(frame, rules, CrashDump::new(this, request))).await,
         Request::Rescue(request) => Box::pin(framed(frame, rules, Rescue::new(this, request))).await,
         Request::Rebuild(request) => Box::pin(framed(frame, rules, Rebuild::new(this, request))).await,
+        Request::Attach(request) => Box::pin(framed(frame, rules, Attach::new(this, request))).await,
+        Request::Detach(request) => Box::pin(framed(frame, rules, Detach::new(this, request))).await,
+        Request::Addresses(request) => {
+            Box::pin(framed(frame, rules, ChangeAddresses::new(this, request))).await
+        }
         Request::Delete(request) => Box::pin(framed(frame, rules, Delete::new(this, request))).await,
     }
 }

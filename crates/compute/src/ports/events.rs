@@ -37,6 +37,10 @@ pub enum Event {
     Unrescue,
     /// It is deployed again.
     Rebuild,
+    /// A server gets an interface.
+    InterfaceAttach,
+    /// A server loses an interface.
+    InterfaceDetach,
 }
 
 /// Whether it begins, has ended, or has failed with this text.

@@ -49,6 +49,15 @@ pub trait Instances: Send + Sync {
     /// its flavor comes with it: no network, no metadata.
     async fn on_this_host(&self, context: &RequestContext) -> Result<Vec<Instance>>;
 
+    /// Some instances whose host is this service, without deleted ones, ordered by their ids: the first `limit` of those after
+    /// `after`. Of what belongs to an instance only its network information comes with it.
+    async fn networks_on_this_host(
+        &self,
+        context: &RequestContext,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Vec<Instance>>;
+
     /// The ids of all instances whose host is this service, without deleted ones.
     async fn ids_on_this_host(&self, context: &RequestContext) -> Result<Vec<InstanceId>> {
         Ok(self.on_this_host(context).await?.into_iter().map(|instance| instance.id).collect())

@@ -15,7 +15,7 @@ mod volumes;
 pub use events::{Announcer, Event, Phase};
 pub use instances::{Action, Fault, Instances};
 pub use machines::{Found, Machines, Published};
-pub use networks::Networks;
+pub use networks::{Addresses, Networks};
 pub use refusal::Refusal;
 pub use requests::Requests;
 pub use vendor_data::{VendorData, VendorDataSource};

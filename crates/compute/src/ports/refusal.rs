@@ -44,6 +44,18 @@ pub enum Refusal {
     AddressesExhausted,
     /// The address does not exist where the server is.
     AddressNotOnHost,
+    /// No port of the instance has the address.
+    AddressNotFound,
+    /// The instance has no port on the network that takes an address of it.
+    NetworkNotOnInstance,
+    /// Machines know interfaces by their addresses alone: no tag can be kept.
+    TaggedInterface,
+    /// The interface needs resources that no machine offers.
+    InterfaceResources,
+    /// The machine does not take the interface.
+    NotAttached,
+    /// The machine does not let the interface go.
+    NotDetached,
     /// There is no such security group, or the user cannot see it.
     SecurityGroupNotFound,
     /// Several security groups have the name.
@@ -60,4 +72,41 @@ pub enum Refusal {
     UnknownAction,
     /// Any other refusal of a service.
     Other,
+}
+
+impl Refusal {
+    /// The HTTP status that the refusal has where it stands as a fault: the user's, or 500 where they could not know.
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Unauthenticated => 401,
+            Self::Forbidden | Self::ExternalNetwork => 403,
+            Self::NetworkNotFound
+            | Self::PortNotFound
+            | Self::AddressesExhausted
+            | Self::AddressNotFound
+            | Self::NetworkNotOnInstance
+            | Self::SecurityGroupNotFound
+            | Self::UnknownAction => 404,
+            Self::SecurityGroupAmbiguous => 409,
+            Self::PortQuota | Self::VolumeQuota => 413,
+            Self::PortNotRecorded | Self::AddressInUse | Self::NotAttached | Self::Other => 500,
+            Self::Invalid
+            | Self::NetworkAmbiguous
+            | Self::NoNetwork
+            | Self::NoAutomaticNetwork
+            | Self::PortInUse
+            | Self::PortNotUsable
+            | Self::PortNameDiffers
+            | Self::PortBindingFailed
+            | Self::PortResourcesMissing
+            | Self::QosPolicy
+            | Self::AddressNotOnHost
+            | Self::TaggedInterface
+            | Self::InterfaceResources
+            | Self::NotDetached
+            | Self::SecurityGroupNotApplicable
+            | Self::Disk
+            | Self::GroupPolicy => 400,
+        }
+    }
 }

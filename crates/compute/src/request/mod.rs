@@ -1,6 +1,7 @@
 //! What the control plane asks for.
 
 mod create;
+mod interfaces;
 mod rebuild;
 mod rescue;
 
@@ -13,6 +14,7 @@ use crate::instance::{BlockDevice, Instance};
 use crate::origin::Origin;
 
 pub use create::{BuildRequest, InjectedFile, NetworkRequest, NetworkRequests};
+pub use interfaces::{AddressChange, AddressRequest, AttachRequest, Attached, DetachRequest};
 pub use rebuild::RebuildRequest;
 pub use rescue::{RescueAction, RescueRequest};
 
@@ -41,13 +43,21 @@ pub enum Kind {
     CrashDump,
     /// A server's machine is deployed again.
     Rebuild,
+    /// A server gets an interface.
+    AttachInterface,
+    /// An interface of a server goes.
+    DetachInterface,
+    /// A port of a server gets one more address.
+    AddAddress,
+    /// A port of a server loses an address.
+    RemoveAddress,
     /// A server ends.
     Delete,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Create,
         Self::Stop,
         Self::Start,
@@ -58,6 +68,10 @@ impl Kind {
         Self::Restore,
         Self::CrashDump,
         Self::Rebuild,
+        Self::AttachInterface,
+        Self::DetachInterface,
+        Self::AddAddress,
+        Self::RemoveAddress,
         Self::Delete,
     ];
 
@@ -74,6 +88,10 @@ impl Kind {
             Self::Restore => "restore",
             Self::CrashDump => "crash_dump",
             Self::Rebuild => "rebuild",
+            Self::AttachInterface => "attach_interface",
+            Self::DetachInterface => "detach_interface",
+            Self::AddAddress => "add_address",
+            Self::RemoveAddress => "remove_address",
             Self::Delete => "delete",
         }
     }
@@ -106,6 +124,12 @@ pub enum Request {
     Rescue(RescueRequest),
     /// A server anew on its node.
     Rebuild(RebuildRequest),
+    /// One more interface.
+    Attach(AttachRequest),
+    /// The end of an interface.
+    Detach(DetachRequest),
+    /// An address more or less.
+    Addresses(AddressRequest),
     /// The end of a server.
     Delete(DeleteRequest),
 }
@@ -126,6 +150,9 @@ impl Request {
             Self::CrashDump(_) => Kind::CrashDump,
             Self::Rescue(request) => request.action.kind(),
             Self::Rebuild(_) => Kind::Rebuild,
+            Self::Attach(_) => Kind::AttachInterface,
+            Self::Detach(_) => Kind::DetachInterface,
+            Self::Addresses(request) => request.change.kind(),
             Self::Delete(_) => Kind::Delete,
         }
     }
@@ -137,6 +164,9 @@ impl Request {
             | Self::CrashDump(CrashDumpRequest { context, instance, origin })
             | Self::Rescue(RescueRequest { context, instance, origin, .. })
             | Self::Rebuild(RebuildRequest { context, instance, origin, .. })
+            | Self::Attach(AttachRequest { context, instance, origin, .. })
+            | Self::Detach(DetachRequest { context, instance, origin, .. })
+            | Self::Addresses(AddressRequest { context, instance, origin, .. })
             | Self::Delete(DeleteRequest { context, instance, origin, .. }) => {
                 Head { context, instance, origin }
             }
@@ -172,6 +202,7 @@ impl Request {
     pub fn brought_ports(&self) -> Vec<Uuid> {
         match self {
             Self::Create(request) => request.brought_ports(),
+            Self::Attach(request) => request.wanted.port_id.into_iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use compute::instance::{BlockDevice, Instance, TaskState};
 use compute::ports::conformance::{instances, machines, networks, requests, vendor_data, volumes};
 use compute::ports::{Action, Instances, Machines, Networks, Requests, VendorDataSource, Volumes};
-use compute::request::{BuildRequest, PowerAction, Request, RescueAction};
+use compute::request::{AddressChange, BuildRequest, NetworkRequest, PowerAction, Request, RescueAction};
 use driver::{InstanceId, NodeId};
 use ironic_sim::{Sim, State};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
-use crate::world::{HOST, Port, Trouble, World, crash_dump, delete, power, rescue, server};
+use crate::world::{
+    HOST, Port, Trouble, World, addresses, attach, crash_dump, delete, detach, power, rescue, server,
+};
 
 /// A world, and its ports.
 struct Cloud {
@@ -84,6 +86,10 @@ impl networks::Cloud for Cloud {
 
     async fn build(&self) -> BuildRequest {
         self.server()
+    }
+
+    async fn network(&self) -> Uuid {
+        Uuid::from_u128(0xE7)
     }
 
     async fn bring(&self) -> Uuid {
@@ -189,6 +195,12 @@ impl requests::ControlPlane for Cloud {
         let rescues =
             [RescueAction::Rescue { password: None, image: None, gracefully: true }, RescueAction::Unrescue];
         asked.extend(rescues.map(|action| rescue(&self.world, id, action).into()));
+        let port = Uuid::from_u128(0xB1);
+        asked.push(attach(&self.world, id, NetworkRequest::default()).into());
+        asked.push(detach(&self.world, id, port).into());
+        let changes =
+            [AddressChange::Add { network: port }, AddressChange::Remove { address: "10.0.0.1".to_owned() }];
+        asked.extend(changes.map(|change| addresses(&self.world, id, change).into()));
         asked
     }
 }

@@ -7,6 +7,7 @@ mod consoles;
 mod crash_dump;
 mod endings;
 mod hidden;
+mod interfaces;
 mod operations;
 mod power;
 mod power_sync;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use openstack::ironic::Node;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
@@ -42,14 +43,23 @@ impl plan::Step for Step {
     }
 }
 
+/// What a look at the node does not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// The VIFs that Ironic was asked to detach, and has.
+    detached: BTreeSet<Uuid>,
+}
+
 impl Plan for Wanted {
     const NAME: &'static str = "vifs";
     type Observed = Observed;
-    type Memory = ();
+    type Memory = Memory;
     type Step = Step;
 
-    /// The first VIF that is not as wanted.
-    fn decide(&self, seen: &Observed, (): &()) -> Next<Step> {
+    /// The first VIF that is not as wanted. A VIF that does not show may be about to: an attachment that was asked for before a
+    /// restart, or whose answer was lost, holds the node's lock until it is done. So Ironic is asked once to detach it all the same;
+    /// it answers after that.
+    fn decide(&self, seen: &Observed, memory: &Memory) -> Next<Step> {
         let Some(seen) = seen else {
             return match self {
                 Self::Attached(_) => {
@@ -61,9 +71,18 @@ impl Plan for Wanted {
         let is_there = |vif: &&Uuid| seen.contains(&vif.to_string());
         let step = match self {
             Self::Attached(vifs) => vifs.iter().find(|vif| !is_there(vif)).map(|vif| Step::Attach(*vif)),
-            Self::Detached(vifs) => vifs.iter().find(is_there).map(|vif| Step::Detach(*vif)),
+            Self::Detached(vifs) => {
+                let is_left = |vif: &&Uuid| is_there(vif) || !memory.detached.contains(vif);
+                vifs.iter().find(is_left).map(|vif| Step::Detach(*vif))
+            }
         };
         step.map_or(Next::Done, Next::Act)
+    }
+
+    fn accepted(&self, step: &Step, memory: &mut Memory) {
+        if let Step::Detach(vif) = step {
+            memory.detached.insert(*vif);
+        }
     }
 
     fn node<'a>(&self, _seen: &'a Observed) -> Option<&'a Node> {
@@ -85,7 +104,7 @@ impl Perform for Vifs {
         &self.wanted
     }
 
-    async fn observe(&mut self, _fresh: Option<Node>, (): &()) -> Result<Observed, Unseen> {
+    async fn observe(&mut self, _fresh: Option<Node>, _memory: &Memory) -> Result<Observed, Unseen> {
         self.ironic.vifs(self.node).await
     }
 
@@ -120,6 +139,7 @@ impl Perform for Vifs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::model::{World, check};
 
     fn vif(n: u128) -> Uuid {
         Uuid::from_u128(n)
@@ -132,22 +152,77 @@ mod tests {
     #[test]
     fn missing_vifs_are_attached_in_order_and_others_left_alone() {
         let wanted = Wanted::Attached(vec![vif(3), vif(1), vif(2)]);
-        assert_eq!(wanted.decide(&Some(seen([])), &()), Next::Act(Step::Attach(vif(3))));
-        assert_eq!(wanted.decide(&Some(seen([3, 9])), &()), Next::Act(Step::Attach(vif(1))));
-        assert_eq!(wanted.decide(&Some(seen([1, 2, 3, 9])), &()), Next::Done);
+        let next = |seen| wanted.decide(&Some(seen), &Memory::default());
+        assert_eq!(next(seen([])), Next::Act(Step::Attach(vif(3))));
+        assert_eq!(next(seen([3, 9])), Next::Act(Step::Attach(vif(1))));
+        assert_eq!(next(seen([1, 2, 3, 9])), Next::Done);
     }
 
     #[test]
-    fn only_attached_vifs_are_detached() {
+    fn each_vif_is_detached_whether_it_shows_or_not_and_others_are_left_alone() {
         let wanted = Wanted::Detached(vec![vif(1), vif(2)]);
-        assert_eq!(wanted.decide(&Some(seen([2, 9])), &()), Next::Act(Step::Detach(vif(2))));
-        assert_eq!(wanted.decide(&Some(seen([9])), &()), Next::Done);
+        let next = |seen, detached: &[Uuid]| {
+            wanted.decide(&Some(seen), &Memory { detached: detached.iter().copied().collect() })
+        };
+        assert_eq!(next(seen([2, 9]), &[]), Next::Act(Step::Detach(vif(1))));
+        assert_eq!(next(seen([2, 9]), &[vif(1)]), Next::Act(Step::Detach(vif(2))));
+        assert_eq!(next(seen([1, 9]), &[vif(1), vif(2)]), Next::Act(Step::Detach(vif(1))));
+        assert_eq!(next(seen([9]), &[vif(1), vif(2)]), Next::Done);
     }
 
     #[test]
     fn a_node_that_is_gone_has_no_vifs_and_gets_none() {
-        assert_eq!(Wanted::Detached(vec![vif(1)]).decide(&None, &()), Next::Done);
-        let next = Wanted::Attached(vec![vif(1)]).decide(&None, &());
+        let memory = Memory::default();
+        assert_eq!(Wanted::Detached(vec![vif(1)]).decide(&None, &memory), Next::Done);
+        let next = Wanted::Attached(vec![vif(1)]).decide(&None, &memory);
         assert!(matches!(next, Next::Fail(Error::AnotherNode(_))));
+    }
+
+    /// A node with one VIF, or without.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    struct OneVif {
+        attaches: bool,
+        attached: bool,
+        /// An attachment of before is under way, and holds the node's lock.
+        arriving: bool,
+    }
+
+    impl World for OneVif {
+        type Plan = Wanted;
+
+        fn plan(&self) -> Wanted {
+            let vifs = vec![vif(1)];
+            if self.attaches { Wanted::Attached(vifs) } else { Wanted::Detached(vifs) }
+        }
+
+        fn observed(&self) -> Observed {
+            Some(if self.attached { seen([1]) } else { seen([]) })
+        }
+
+        fn take(&self, step: &Step) -> Vec<Self> {
+            let attached = matches!(step, Step::Attach(_));
+            if self.arriving { vec![] } else { vec![Self { attached, ..self.clone() }] }
+        }
+
+        fn moves(&self) -> Vec<Self> {
+            let ended = |attached| Self { arriving: false, attached, ..self.clone() };
+            if self.arriving { vec![ended(true), ended(false)] } else { vec![] }
+        }
+
+        fn ends(&self, end: Result<(), Error>, memory: &Memory) {
+            assert_eq!(end, Ok(()));
+            assert!(self.attached == self.attaches, "ended too early: {self:?}");
+            assert!(self.attaches || memory.detached.contains(&vif(1)));
+        }
+    }
+
+    #[test]
+    fn every_attachment_and_every_detachment_ends_whatever_is_still_under_way() {
+        let starts =
+            [(true, false), (false, false), (false, true)].into_iter().flat_map(|(attaches, attached)| {
+                let world = OneVif { attaches, attached, arriving: false };
+                [world.clone(), OneVif { arriving: !attached, ..world }]
+            });
+        check(starts, 15);
     }
 }

@@ -115,6 +115,9 @@ impl Tables {
                 let exact = ["host", "vm_state", "task_state"];
                 let wanted = exact.iter().filter_map(|field| Some((*field, args[0].get(field)?)));
                 let here = here.filter(|row| wanted.clone().all(|(field, value)| row[field] == *value));
+                let marker = kwargs["marker"].as_str().unwrap_or_default();
+                let limit = kwargs["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok());
+                let here = here.filter(|row| text(&row["uuid"]) > marker).take(limit.unwrap_or(usize::MAX));
                 let joined = here.map(|row| self.joined(row, &kwargs["expected_attrs"]));
                 list("Instance", &joined.collect::<Vec<_>>())
             }

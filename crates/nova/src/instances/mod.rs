@@ -99,17 +99,7 @@ impl Instances {
         let mut found = Vec::new();
         let mut marker = Value::Null;
         loop {
-            let page = self
-                .conductor
-                .read_list(
-                    context,
-                    "InstanceList",
-                    "get_by_filters",
-                    json!([filters]),
-                    json!({"sort_keys": ["uuid"], "sort_dirs": ["asc"], "limit": PAGE, "marker": marker,
-                        "expected_attrs": ["flavor"]}),
-                )
-                .await?;
+            let page = self.page(context, &filters, marker, PAGE, "flavor").await?;
             let is_last = page.len() < PAGE;
             marker = page.last().and_then(|last| last.get("uuid")).cloned().unwrap_or_default();
             found.extend(page.iter().filter_map(|object| {
@@ -121,6 +111,31 @@ impl Instances {
                 return Ok(found);
             }
         }
+    }
+
+    /// Instances that these filters let through, by their uuids, after this one, with one of the attributes that belong to them.
+    async fn page(
+        &self,
+        context: &RequestContext,
+        filters: &Value,
+        marker: Value,
+        limit: usize,
+        attribute: &str,
+    ) -> ports::Result<Vec<Object>> {
+        let list = self.conductor.read_list(
+            context,
+            "InstanceList",
+            "get_by_filters",
+            json!([filters]),
+            json!({"sort_keys": ["uuid"], "sort_dirs": ["asc"], "limit": limit, "marker": marker,
+                "expected_attrs": [attribute]}),
+        );
+        Ok(list.await?)
+    }
+
+    /// The filters for those that live on this host.
+    fn here(&self) -> Value {
+        json!({"host": self.host, "deleted": false, "soft_deleted": true})
     }
 
     async fn record(
@@ -156,7 +171,7 @@ impl ports::Instances for Instances {
     }
 
     async fn on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
-        self.list(context, json!({"host": self.host, "deleted": false, "soft_deleted": true})).await
+        self.list(context, self.here()).await
     }
 
     async fn soft_deleted_here(&self, context: &RequestContext) -> ports::Result<Vec<Instance>> {
@@ -180,6 +195,18 @@ impl ports::Instances for Instances {
         let rescued = json!(VmState::Rescued);
         let filters = json!({"host": self.host, "deleted": false, "vm_state": rescued, "task_state": null});
         self.list(context, filters).await
+    }
+
+    async fn networks_on_this_host(
+        &self,
+        context: &RequestContext,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> ports::Result<Vec<Instance>> {
+        let marker = after.map_or(Value::Null, |after| after.to_string().into());
+        let page = self.page(context, &self.here(), marker, limit, "info_cache").await?;
+        let instances = page.iter().map(parse::from_object).collect::<Result<_, _>>();
+        instances.map_err(|error| ports::Error::Broken(error.to_string()))
     }
 
     async fn ids_on_this_host(&self, context: &RequestContext) -> ports::Result<Vec<InstanceId>> {

@@ -6,6 +6,7 @@
 mod crash_dump;
 mod create;
 mod delete;
+mod interfaces;
 mod power;
 pub mod rebuild;
 mod rescue;
@@ -66,6 +67,10 @@ pub const fn method(kind: Kind) -> &'static Method {
         Kind::Rescue => &rescue::RESCUE,
         Kind::Unrescue => &rescue::UNRESCUE,
         Kind::Rebuild => &rebuild::REBUILD,
+        Kind::AttachInterface => &interfaces::ATTACH,
+        Kind::DetachInterface => &interfaces::DETACH,
+        Kind::AddAddress => &interfaces::ADD_ADDRESS,
+        Kind::RemoveAddress => &interfaces::REMOVE_ADDRESS,
         Kind::Delete => &delete::DELETE,
     }
 }

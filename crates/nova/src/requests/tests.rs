@@ -226,6 +226,12 @@ impl ControlPlane for Stock {
             | Kind::CrashDump => testing::args(&testing::stop_message()),
             Kind::Reboot => with(testing::args(&testing::stop_message()), &[("reboot_type", json!("HARD"))]),
             Kind::Rebuild => testing::args(&testing::rebuild_message()),
+            Kind::AttachInterface | Kind::DetachInterface | Kind::AddAddress | Kind::RemoveAddress => {
+                let port = json!("d9c1338a-6f6e-4f43-b987-258be2abcbee");
+                let network = json!("5058945c-91c2-42a7-aa3c-a8f779852e7d");
+                let more = [("port_id", port), ("network_id", network), ("address", json!("10.88.0.9"))];
+                with(testing::args(&testing::stop_message()), &more)
+            }
             Kind::Delete => testing::args(&testing::terminate_message()),
         };
         Kind::ALL.map(|kind| method(kind).read(&args(kind), &context).unwrap()).into()
@@ -239,3 +245,34 @@ fn with(mut args: Args, more: &[(&str, Value)]) -> Args {
 }
 
 compute::conformance!(requests, async { Stock });
+#[test]
+fn requests_for_interfaces_are_read_and_found_in_the_journal_again() {
+    let message = testing::stop_message();
+    let context = RequestContext::from_message(&message);
+    let mut args = testing::args(&message);
+    let network = "5058945c-91c2-42a7-aa3c-a8f779852e7d";
+    for (name, value) in [
+        ("network_id", json!(network)),
+        ("port_id", Value::Null),
+        ("requested_ip", json!("10.88.0.9")),
+        ("tag", json!("")),
+        ("address", json!("10.88.0.9")),
+    ] {
+        args.insert(name.to_owned(), value);
+    }
+    let read = |kind, args: &Args| method(kind).read(args, &context);
+    let Ok(Request::Attach(attach)) = read(Kind::AttachInterface, &args) else { panic!() };
+    assert_eq!(attach.wanted.network_id.map(|id| id.to_string()).as_deref(), Some(network));
+    assert_eq!((attach.wanted.port_id, attach.wanted.tag), (None, None));
+    assert_eq!(attach.wanted.address.as_deref(), Some("10.88.0.9"));
+    assert!(read(Kind::DetachInterface, &args).is_err());
+    args["port_id"] = json!("no-uuid");
+    assert!(read(Kind::AttachInterface, &args).is_err());
+    for kind in [Kind::DetachInterface, Kind::AddAddress, Kind::RemoveAddress] {
+        let request = read(kind, &args).unwrap();
+        let again = Requests.decode(kind, &request.origin().0).unwrap();
+        assert_eq!(again.key(), request.key());
+    }
+    let again = Requests.decode(Kind::AttachInterface, &attach.origin.0);
+    assert!(matches!(again, Some(Request::Attach(again)) if again.answer.is_none()));
+}

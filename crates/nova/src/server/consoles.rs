@@ -141,7 +141,8 @@ mod tests {
         let fake = Arc::new(fake.clone());
         let consoles = Consoles::new(fake.conductor.conductor(), options);
         let (worker, instances, machines) = (fake.clone(), fake.clone(), fake.clone());
-        let endpoint = Endpoint::new(Ports { worker, instances, machines, undo: fake, consoles });
+        let ports = Ports { worker, instances, machines, undo: fake, consoles };
+        let endpoint = Endpoint::new(ports, std::time::Duration::from_mins(1));
         let mut args = testing::args(&testing::stop_message());
         for (name, value) in crate::conductor::arguments(more) {
             match name.as_str() {

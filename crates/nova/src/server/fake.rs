@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use compute::answer::Answer;
 use compute::instance::{BlockDevice, Expect, Home, Instance, InstanceUpdate};
 use compute::manager::consoles;
 use compute::ports::{self, Action, Fault, Instances, Machines, Published};
-use compute::request::{BuildRequest, Kind, Request};
+use compute::request::{Attached, BuildRequest, Kind, Request};
 use configdrive::network::NetworkInfo;
 use driver::{ConsoleAddress, ConsoleKind, InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -46,6 +47,10 @@ pub struct Fake {
     pub conductor: Script,
     /// How often Placement, and Nova where an instance is changed, are found away.
     pub away: Arc<AtomicUsize>,
+    /// What comes of the next attachment; `None`: nothing for now.
+    pub attached: Arc<Mutex<Option<Attached>>>,
+    /// Attachments of which nothing came.
+    pub held: Arc<Mutex<Vec<Answer<Attached>>>>,
 }
 
 impl Fake {
@@ -74,6 +79,15 @@ impl Instances for Fake {
     }
 
     async fn rescued_here(&self, _: &RequestContext) -> ports::Result<Vec<Instance>> {
+        Ok(Vec::new())
+    }
+
+    async fn networks_on_this_host(
+        &self,
+        _: &RequestContext,
+        _: Option<InstanceId>,
+        _: usize,
+    ) -> ports::Result<Vec<Instance>> {
         Ok(Vec::new())
     }
 
@@ -237,6 +251,14 @@ impl Worker for Fake {
     fn start(&self, request: Request) {
         let on = request.key().node.map(|node| format!(" on {node}")).unwrap_or_default();
         self.log.note(format!("{} {}{on}", name(&request), request.instance().id));
+        if let Request::Attach(attach) = request
+            && let Some(answer) = attach.answer
+        {
+            match self.attached.lock().unwrap().take() {
+                Some(outcome) => answer.give(outcome),
+                None => self.held.lock().unwrap().push(answer),
+            }
+        }
     }
 
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {

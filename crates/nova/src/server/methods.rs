@@ -64,8 +64,6 @@ pub enum Reason {
     SetPassword,
     /// 409 for a server that is off, 501 for one that runs.
     Diagnostics,
-    /// 400: no interface can be attached.
-    AttachInterface,
     /// 400: no volume can be attached.
     ReserveVolume,
     /// The server boots from a volume, onto which Ironic writes no image.
@@ -150,6 +148,10 @@ const METHODS: &[(&str, Route)] = {
         operation(Kind::Restore),
         operation(Kind::CrashDump),
         operation(Kind::Rebuild),
+        operation(Kind::AttachInterface),
+        operation(Kind::DetachInterface),
+        operation(Kind::AddAddress),
+        operation(Kind::RemoveAddress),
         operation(Kind::Delete),
         ("external_instance_event", Route::Events),
         ("inject_network_info", Route::InjectNetworkInfo),
@@ -161,10 +163,6 @@ const METHODS: &[(&str, Route)] = {
         ("get_mks_console", Route::Console(Protocol::Mks)),
         ("validate_console_port", Route::ValidateConsolePort),
         // What Ironic can do and this release cannot yet.
-        ("attach_interface", refuse(Reason::AttachInterface, EVENT)),
-        ("detach_interface", refuse(NotYet, EVENT)),
-        ("add_fixed_ip_to_instance", refuse(NotYet, FAULT)),
-        ("remove_fixed_ip_from_instance", refuse(NotYet, FAULT)),
         (
             "reserve_block_device_name",
             refuse(Reason::ReserveVolume, Record { event: EventEnd::None, ..FULL }),

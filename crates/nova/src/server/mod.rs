@@ -6,6 +6,7 @@
 //! instance's task, which a start looks for. Everything else is done or refused at once. A request that cannot be read gets a
 //! failure, and, where its instance can be read, a fault that the user sees: nothing is lost in silence.
 
+mod calls;
 mod consoles;
 mod events;
 mod methods;
@@ -66,6 +67,8 @@ pub struct Ports {
 /// The compute API.
 pub struct Endpoint {
     ports: Ports,
+    /// How long an answer may take.
+    patience: Duration,
     /// Requests that the journal did not take, with the reason, until they are refused.
     refused: Mutex<HashMap<String, String>>,
     /// What of refused requests is still being taken back.
@@ -74,8 +77,14 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint for any number of topics.
-    pub fn new(ports: Ports) -> Self {
-        Self { ports, refused: Mutex::default(), behind: Mutex::default() }
+    /// `patience`: how long a caller waits for the answer to what is asked of us.
+    pub fn new(ports: Ports, patience: Duration) -> Self {
+        Self {
+            ports,
+            patience: patience.saturating_sub(MARGIN.min(patience / 2)),
+            refused: Mutex::default(),
+            behind: Mutex::default(),
+        }
     }
 
     /// Journals a request that must survive us. One that cannot be read is refused later, in dispatch.
@@ -104,6 +113,9 @@ impl Endpoint {
             .kept(request)
             .and_then(|()| method(kind).read(&request.args, &request.context).map_err(text));
         match operation {
+            Ok(compute::request::Request::Attach(attach)) => {
+                calls::attach(&*self.ports.worker, attach, self.patience).await
+            }
             Ok(operation) => {
                 self.ports.worker.start(operation);
                 Ok(Value::Null)
@@ -308,6 +320,9 @@ fn instance_of(request: &Request) -> Result<Instance, Malformed> {
 
 /// How long the caller of a refused request waits until everything is taken back.
 const REPLY: Duration = Duration::from_secs(10);
+
+/// What of a caller's time is left for the way of the answer.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// The pause before something is asked for again that was away.
 const RETRY: Duration = Duration::from_secs(30);

@@ -69,7 +69,7 @@ pub fn failure(error: ports::Error) -> Failure {
         ),
         ports::Error::Deleting(text) => nova("UnexpectedDeletingTaskStateError", 500, &text, &[]),
         ports::Error::UnexpectedTask(text) => nova("UnexpectedTaskStateError", 500, &text, &[]),
-        ports::Error::Refused { why, message } => nova(refusals::class(why), 400, &message, &[]),
+        ports::Error::Refused { why, message } => nova(refusals::class(why), why.code(), &message, &[]),
         ports::Error::Taken(text) | ports::Error::Unavailable(text) | ports::Error::Broken(text) => {
             nova("NovaException", 500, &text, &[])
         }
@@ -94,15 +94,16 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_class_that_nova_api_knows() {
-        for (why, class) in [
-            (Refusal::UnknownAction, "InstanceActionNotFound"),
-            (Refusal::PortInUse, "PortInUse"),
-            (Refusal::AddressInUse, "FixedIpAlreadyInUse"),
-            (Refusal::Disk, "InvalidBDM"),
+        for (why, class, code) in [
+            (Refusal::UnknownAction, "InstanceActionNotFound", 404),
+            (Refusal::PortInUse, "PortInUse", 400),
+            (Refusal::AddressInUse, "FixedIpAlreadyInUse", 500),
+            (Refusal::NotAttached, "InterfaceAttachFailed", 500),
+            (Refusal::Disk, "InvalidBDM", 400),
         ] {
             let failure = failure(ports::Error::Refused { why, message: "no".to_owned() });
             assert_eq!((failure.class.as_str(), failure.module.as_str()), (class, "nova.exception"));
-            assert_eq!((failure.message.as_str(), &failure.kwargs["code"]), ("no", &json!(400)));
+            assert_eq!((failure.message.as_str(), &failure.kwargs["code"]), ("no", &json!(code)));
         }
     }
 }

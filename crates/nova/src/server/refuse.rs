@@ -55,18 +55,6 @@ pub fn failure(reason: Reason, request: &Request, instance: Option<&Instance>) -
                 ("method", &request.method),
             ],
         ),
-        Reason::AttachInterface if !asked("tag").is_empty() => nova(
-            "NetworkInterfaceTaggedAttachNotSupported",
-            400,
-            "Tagged network interface attachment is not supported for this server instance.",
-            &[],
-        ),
-        Reason::AttachInterface => nova(
-            "AttachInterfaceNotSupported",
-            400,
-            &format!("Attaching interfaces is not supported for instance {id}."),
-            &[("instance_uuid", &id)],
-        ),
         Reason::OnVolume => {
             nova("NovaException", 500, "Ironic doesn't support rebuilding volume backed instances.", &[])
         }

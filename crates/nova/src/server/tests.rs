@@ -15,7 +15,7 @@ fn endpoint(fake: &Fake) -> Endpoint {
     let fake = Arc::new(fake.clone());
     let consoles = Consoles::new(fake.conductor.conductor(), crate::consoles::Options::default());
     let (worker, instances, machines) = (fake.clone(), fake.clone(), fake.clone());
-    Endpoint::new(Ports { worker, instances, machines, undo: fake, consoles })
+    Endpoint::new(Ports { worker, instances, machines, undo: fake, consoles }, Duration::from_mins(1))
 }
 
 fn request(method: &str, args: Map<String, Value>) -> Request {
@@ -196,7 +196,6 @@ async fn a_call_is_answered_with_the_class_that_gives_the_right_status() {
     for (method, class) in [
         ("get_serial_console", "ConsoleTypeUnavailable"),
         ("get_console_output", "NotImplementedError"),
-        ("attach_interface", "AttachInterfaceNotSupported"),
         ("reserve_block_device_name", "InvalidVolume"),
         ("get_host_uptime", "NotImplementedError"),
     ] {
@@ -366,4 +365,61 @@ proptest! {
             Err(_) => prop_assert!(matches!(fake.log.lines().len(), 0 | 5)),
         }
     }
+}
+
+fn attach_args() -> Map<String, Value> {
+    let mut args = testing::args(&testing::stop_message());
+    for (name, value) in [
+        ("network_id", json!("5058945c-91c2-42a7-aa3c-a8f779852e7d")),
+        ("port_id", Value::Null),
+        ("requested_ip", json!("10.88.0.9")),
+        ("tag", Value::Null),
+    ] {
+        args.insert(name.to_owned(), value);
+    }
+    args["instance"]["nova_object.data"]["task_state"] = Value::Null;
+    args
+}
+
+#[tokio::test]
+async fn the_caller_of_an_attachment_gets_the_interface_or_the_class_that_its_api_knows() {
+    let vif = configdrive::network::Vif::new("d9c1338a-6f6e-4f43-b987-258be2abcbee");
+    let fake = Fake::default();
+    *fake.attached.lock().unwrap() = Some(Ok(vif.clone()));
+    let answer = send(&fake, request("attach_interface", attach_args())).await.unwrap();
+    assert_eq!(answer, json!(vif));
+    assert_eq!(fake.log.lines(), [format!("admit attach_interface {ID}"), format!("attach_interface {ID}")]);
+
+    let refused = compute::ports::Error::Refused {
+        why: compute::ports::Refusal::AddressInUse,
+        message: "Fixed IP 10.88.0.9 is already in use.".to_owned(),
+    };
+    *fake.attached.lock().unwrap() = Some(Err(refused));
+    let failure = send(&fake, request("attach_interface", attach_args())).await.unwrap_err();
+    assert!(failure.is("FixedIpAlreadyInUse"));
+    assert_eq!(failure.message, "Fixed IP 10.88.0.9 is already in use.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caller_of_an_attachment_is_answered_before_it_gives_up_and_nobody_waits_after_that() {
+    let fake = Fake::default();
+    let began = tokio::time::Instant::now();
+    let failure = send(&fake, request("attach_interface", attach_args())).await.unwrap_err();
+    assert!(failure.is("InterfaceAttachFailed"));
+    assert_eq!(began.elapsed(), Duration::from_secs(55));
+    assert!(fake.held.lock().unwrap()[0].given_up().is_cancelled());
+}
+
+#[tokio::test]
+async fn an_interface_request_that_the_journal_does_not_take_ends_no_task() {
+    let fake = Fake { no_journal: true, ..Fake::default() };
+    send(&fake, request("attach_interface", attach_args())).await.unwrap_err();
+    assert_eq!(
+        fake.log.lines(),
+        [
+            "start compute_attach_interface",
+            "fault 500 the request could not be journalled: No space left on device",
+            "finish compute_attach_interface Error",
+        ]
+    );
 }

@@ -101,7 +101,7 @@ impl Client {
             .query_some("tenant_id", filter.tenant_id.as_ref())
             .query_some("shared", filter.shared.map(python))
             .query_some("admin_state_up", filter.admin_state_up.map(python));
-        self.by_ids(caller, &request, &filter.ids, |network: &Network| network.id.clone()).await
+        self.some_at_once(caller, &request, "id", &filter.ids, |network: &Network| network.id.clone()).await
     }
 
     /// One network.
@@ -144,10 +144,14 @@ impl Client {
     pub async fn ports(&self, caller: &Caller, filter: &PortFilter) -> Result<Vec<Port>, Error> {
         let request = with_fields(Request::get(&["ports"]), filter.fields)
             .query_some("tenant_id", filter.tenant_id.as_ref())
-            .query_some("device_id", filter.device_id.as_ref())
             .query_some("network_id", filter.network_id.as_ref())
-            .query_some("device_owner", filter.device_owner.as_ref());
-        self.list(caller, &request, |port: &Port| port.id.clone()).await
+            .query_some("device_owner", filter.device_owner.as_ref())
+            .query_some(
+                "fixed_ips",
+                filter.ip_address.as_ref().map(|address| format!("ip_address={address}")),
+            );
+        self.some_at_once(caller, &request, "device_id", &filter.device_ids, |port: &Port| port.id.clone())
+            .await
     }
 
     /// One port; `fields` empty for all of it.
@@ -181,20 +185,25 @@ impl Client {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.by_ids(caller, &Request::get(&["subnets"]), ids, |subnet: &Subnet| subnet.id.clone()).await
+        let request = Request::get(&["subnets"]);
+        self.some_at_once(caller, &request, "id", ids, |subnet: &Subnet| subnet.id.clone()).await
     }
 
-    /// The floating addresses that lead to an address of a port; empty where Neutron has no routers at all
-    /// (404).
-    pub async fn floating_ips(
-        &self,
-        caller: &Caller,
-        fixed_ip: &str,
-        port: &str,
-    ) -> Result<Vec<FloatingIp>, Error> {
-        let request =
-            Request::get(&["floatingips"]).query("fixed_ip_address", fixed_ip).query("port_id", port);
-        let list = self.list(caller, &request, |address: &FloatingIp| address.id.clone()).await;
+    /// The subnets of a network.
+    pub async fn subnets_of(&self, caller: &Caller, network: &str) -> Result<Vec<Subnet>, Error> {
+        let request = Request::get(&["subnets"]).query("network_id", network);
+        self.list(caller, &request, |subnet: &Subnet| subnet.id.clone()).await
+    }
+
+    /// The floating addresses that lead to these ports; none where Neutron has no routers at all (404). No ports, no
+    /// addresses.
+    pub async fn floating_ips(&self, caller: &Caller, ports: &[String]) -> Result<Vec<FloatingIp>, Error> {
+        if ports.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = Request::get(&["floatingips"]);
+        let id = |address: &FloatingIp| address.id.clone();
+        let list = self.some_at_once(caller, &request, "port_id", ports, id).await;
         Ok(found(list)?.unwrap_or_default())
     }
 
@@ -229,7 +238,8 @@ impl Client {
             return Ok(Vec::new());
         }
         let request = with_fields(Request::get(&["security-groups"]), &["id", "name"]);
-        let list = self.by_ids(caller, &request, ids, |group: &SecurityGroup| group.id.clone()).await;
+        let id = |group: &SecurityGroup| group.id.clone();
+        let list = self.some_at_once(caller, &request, "id", ids, id).await;
         Ok(found(list)?.unwrap_or_default())
     }
 
@@ -239,11 +249,13 @@ impl Client {
         Ok(self.adapter.json::<Topology>(caller, request).await?.auto_allocated_topology.id)
     }
 
-    /// A list by ids, some at a time; everything that `request` selects where there are none.
-    async fn by_ids<T: DeserializeOwned>(
+    /// A list of what has one of these ids in a field, some ids at a time; everything that `request` selects where there are
+    /// none.
+    async fn some_at_once<T: DeserializeOwned>(
         &self,
         caller: &Caller,
         request: &Request,
+        field: &'static str,
         ids: &[String],
         id: impl Fn(&T) -> String,
     ) -> Result<Vec<T>, Error> {
@@ -252,7 +264,7 @@ impl Client {
         }
         let mut all = Vec::new();
         for chunk in ids.chunks(IDS_AT_ONCE) {
-            let request = chunk.iter().fold(request.clone(), |request, id| request.query("id", id));
+            let request = chunk.iter().fold(request.clone(), |request, id| request.query(field, id));
             all.extend(self.list(caller, &request, &id).await?);
         }
         Ok(all)

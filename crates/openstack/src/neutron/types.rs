@@ -1,7 +1,7 @@
 //! Neutron's resources, with the fields that we use.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
@@ -68,7 +68,8 @@ pub struct FixedIp {
     /// The subnet it is from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<String>,
-    /// The address.
+    /// The address; empty in a change: Neutron takes a free one of the subnet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ip_address: String,
 }
 
@@ -163,6 +164,8 @@ pub struct PortUpdate {
     pub profile: Option<Map<String, Value>>,
     /// The host name to publish; empty for none.
     pub dns_name: Option<String>,
+    /// All addresses of the port.
+    pub fixed_ips: Option<Vec<FixedIp>>,
 }
 
 impl PortUpdate {
@@ -179,6 +182,7 @@ impl PortUpdate {
         put("binding:host_id", self.clear_host.then_some(Value::Null));
         put("binding:profile", self.profile.clone().map(Value::from));
         put("dns_name", self.dns_name.clone().map(Value::from));
+        put("fixed_ips", self.fixed_ips.as_ref().map(|addresses| json!(addresses)));
         port
     }
 }
@@ -270,20 +274,20 @@ pub struct NetworkFilter {
 pub struct PortFilter {
     /// Only this project's.
     pub tenant_id: Option<String>,
-    /// Only those attached to this instance.
-    pub device_id: Option<String>,
+    /// Only those attached to one of these instances.
+    pub device_ids: Vec<String>,
     /// Only those with this owner.
     pub device_owner: Option<String>,
     /// Only those in this network.
     pub network_id: Option<String>,
+    /// Only those with this address.
+    pub ip_address: Option<String>,
     /// Fields to return; empty for all.
     pub fields: &'static [&'static str],
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -299,6 +303,17 @@ mod tests {
             r#"{"device_id":"i","device_owner":"compute:nova","binding:host_id":null}"#
         );
         assert!(PortUpdate::default().document().is_empty());
+    }
+
+    #[test]
+    fn an_address_that_neutron_chooses_is_a_subnet_alone() {
+        let chosen = FixedIp { subnet_id: Some("s".into()), ip_address: String::new() };
+        let kept = FixedIp { ip_address: "10.0.0.2".into(), ..chosen.clone() };
+        let update = PortUpdate { fixed_ips: Some(vec![kept, chosen]), ..PortUpdate::default() };
+        assert_eq!(
+            serde_json::to_value(update.document()).unwrap(),
+            json!({"fixed_ips": [{"subnet_id": "s", "ip_address": "10.0.0.2"}, {"subnet_id": "s"}]})
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! finds what it made and goes on from there. A port that is bound already is not touched again: Ironic may
 //! have put its host into it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compute::instance::Instance;
 use compute::ports::{self, Refusal, Result};
@@ -12,34 +12,31 @@ use compute::request::{BuildRequest, NetworkRequest, NetworkRequests};
 use configdrive::network::NetworkInfo;
 use openstack::Caller;
 use openstack::neutron::{FixedIp, Network, NetworkFilter, NewPort, Port, PortUpdate};
+use oslo::context::RequestContext;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::choice::{self, Pick, Slot};
 use super::failure::{failed, of_creation, of_update, refused};
 use super::{
-    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, release, slots,
-    user,
+    DNS_INTEGRATION, Networks, RESOURCE_REQUEST_GROUPS, SHARED_GROUPS, gather, groups, own, owner, release,
+    slots, user,
 };
 
 /// Allocates, and on a failure takes back everything that this try and earlier ones made.
 pub async fn allocate(net: &Networks, request: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
-    let requests: &[NetworkRequest] = match &request.networks {
-        NetworkRequests::None => return Ok(NetworkInfo::default()),
-        NetworkRequests::These(requests) => requests,
-        NetworkRequests::Default | NetworkRequests::Auto => &[],
-    };
+    if request.networks == NetworkRequests::None {
+        return Ok(NetworkInfo::default());
+    }
     let allocation = Allocation {
-        net,
-        request,
-        requests,
-        instance,
-        own: own(&request.context),
-        user: user(&request.context)?,
+        security_groups: &request.security_groups,
+        providers: &request.provider_mapping,
+        ..Allocation::new(net, &request.context, instance, &request.networks)?
     };
     let allocated = allocation.run().await;
     if let Err(error) = &allocated {
         tracing::warn!(instance = %instance.id, %error, "the networks could not be allocated; taking the ports back");
-        let keep = requests.iter().filter_map(|request| request.port_id).map(|id| id.to_string()).collect();
+        let keep = request.brought_ports().iter().map(Uuid::to_string).collect();
         if let Err(error) = release::release(net, &request.context, instance, &keep).await {
             tracing::error!(instance = %instance.id, %error, "ports of the failed allocation are left behind");
         }
@@ -47,16 +44,36 @@ pub async fn allocate(net: &Networks, request: &BuildRequest, instance: &Instanc
     allocated
 }
 
-struct Allocation<'a> {
-    net: &'a Networks,
-    request: &'a BuildRequest,
-    requests: &'a [NetworkRequest],
-    instance: &'a Instance,
-    own: Caller,
+/// What is asked for, for which instance, by whom.
+pub(super) struct Allocation<'a> {
+    pub net: &'a Networks,
+    context: &'a RequestContext,
+    networks: &'a NetworkRequests,
+    /// Names or ids.
+    security_groups: &'a [String],
+    /// Resource providers by requester id.
+    providers: &'a BTreeMap<String, Vec<Uuid>>,
+    pub instance: &'a Instance,
+    pub own: Caller,
     user: Caller,
 }
 
-impl Allocation<'_> {
+/// No provider was chosen for anything.
+static NO_PROVIDERS: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+
+impl<'a> Allocation<'a> {
+    /// With the project's default security group, and no resources that were booked for it.
+    pub fn new(
+        net: &'a Networks,
+        context: &'a RequestContext,
+        instance: &'a Instance,
+        networks: &'a NetworkRequests,
+    ) -> Result<Self> {
+        let (own, user) = (own(context), user(context)?);
+        let providers = &NO_PROVIDERS;
+        Ok(Self { net, context, networks, security_groups: &[], providers, instance, own, user })
+    }
+
     async fn run(&self) -> Result<NetworkInfo> {
         if self.instance.project_id.is_empty() {
             let text = format!("Invalid input received: empty project id for instance {}", self.instance.id);
@@ -85,8 +102,8 @@ impl Allocation<'_> {
             };
             ports.push(port);
         }
-        let (ledger, context, id) = (&self.net.0.ledger, &self.request.context, self.instance.id);
-        let recorded = if resumed { ledger.recorded(context, id).await? } else { BTreeSet::new() };
+        let (ledger, context, id) = (&self.net.0.ledger, self.context, self.instance.id);
+        let recorded = if resumed { ledger.recorded(context, id).await? } else { Vec::new() };
         let mut bound = Vec::with_capacity(ports.len());
         for (slot, port) in slots.iter().zip(ports) {
             let port = self.bind(slot, port).await?;
@@ -101,30 +118,37 @@ impl Allocation<'_> {
         Ok(NetworkInfo(vifs))
     }
 
-    async fn slots(&self, existing: &[Port]) -> Result<Vec<Slot>> {
+    pub async fn slots(&self, existing: &[Port]) -> Result<Vec<Slot>> {
         let project = &self.instance.project_id;
-        if choice::is_open(&self.request.networks) {
-            let network = match choice::pick(&self.request.networks, self.candidates().await?, project)? {
+        if choice::is_open(self.networks) {
+            let network = match choice::pick(self.networks, self.candidates().await?, project)? {
                 Pick::Nothing => return Ok(Vec::new()),
                 Pick::This(network) => network,
                 Pick::Automatic => self.make_network().await?,
             };
-            choice::check_external(std::slice::from_ref(&network), self.request.context.is_admin)?;
+            choice::check_external(std::slice::from_ref(&network), self.context.is_admin)?;
             return Ok(vec![Slot { network, given: None, address: None, tag: None }]);
         }
         let mut given = Vec::new();
-        for id in self.requests.iter().filter_map(|request| request.port_id) {
+        for id in self.requests().iter().filter_map(|request| request.port_id) {
             let port = self.given_port(&id.to_string(), existing).await?;
             choice::check_port(&port, self.instance)?;
             given.push(port);
         }
-        let ids = choice::network_ids(self.requests, &given);
+        let ids = choice::network_ids(self.requests(), &given);
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let networks = self.networks(NetworkFilter { ids, ..NetworkFilter::default() }).await?;
-        choice::check_external(&networks, self.request.context.is_admin)?;
-        choice::slots(self.requests, &given, &networks)
+        choice::check_external(&networks, self.context.is_admin)?;
+        choice::slots(self.requests(), &given, &networks)
+    }
+
+    fn requests(&self) -> &[NetworkRequest] {
+        match self.networks {
+            NetworkRequests::These(requests) => requests,
+            NetworkRequests::Default | NetworkRequests::Auto | NetworkRequests::None => &[],
+        }
     }
 
     async fn given_port(&self, id: &str, existing: &[Port]) -> Result<Port> {
@@ -145,7 +169,7 @@ impl Allocation<'_> {
         let own = NetworkFilter {
             tenant_id: Some(self.instance.project_id.clone()),
             shared: Some(false),
-            admin_state_up: (self.request.networks == NetworkRequests::Auto).then_some(true),
+            admin_state_up: (*self.networks == NetworkRequests::Auto).then_some(true),
             ..NetworkFilter::default()
         };
         let shared = NetworkFilter { shared: Some(true), ..NetworkFilter::default() };
@@ -177,7 +201,7 @@ impl Allocation<'_> {
     }
 
     async fn security_groups(&self, slots: &[Slot]) -> Result<Vec<String>> {
-        let wanted = groups::wanted(&self.request.security_groups);
+        let wanted = groups::wanted(self.security_groups);
         if wanted.is_empty() || slots.is_empty() {
             return Ok(Vec::new());
         }
@@ -191,7 +215,7 @@ impl Allocation<'_> {
         groups::ids(wanted, &known)
     }
 
-    async fn create(&self, slot: &Slot, groups: &[String]) -> Result<Port> {
+    pub async fn create(&self, slot: &Slot, groups: &[String]) -> Result<Port> {
         let address = slot.address.as_deref();
         let new = NewPort {
             device_id: self.instance.id.to_string(),
@@ -221,10 +245,9 @@ impl Allocation<'_> {
     }
 
     /// Makes the port the instance's: its owner, no host, and its name in DNS.
-    async fn bind(&self, slot: &Slot, port: Port) -> Result<Port> {
+    pub async fn bind(&self, slot: &Slot, port: Port) -> Result<Port> {
         let id = self.instance.id.to_string();
-        let zone = self.instance.availability_zone.as_deref().unwrap_or("None");
-        let owner = format!("compute:{zone}");
+        let owner = owner(self.instance);
         let dns = self.net.has_extension(&self.own, DNS_INTEGRATION).await?;
         let domain = slot.network.dns_domain.as_deref().is_some_and(|domain| !domain.is_empty());
         let name = &self.instance.hostname;
@@ -237,6 +260,7 @@ impl Allocation<'_> {
                 clear_host: true,
                 profile: (slot.given.is_some() && !profile.is_empty()).then_some(profile),
                 dns_name: (dns && !domain).then(|| name.clone()),
+                ..PortUpdate::default()
             };
             let updated = self.net.client().update_port(&self.own, &port.id, &update).await;
             port = updated.map_err(|error| of_update(&port.id, &error))?;
@@ -263,7 +287,7 @@ impl Allocation<'_> {
         let mut profile = port.profile.clone();
         let Some(groups) = self.resource_groups(port).await? else { return Ok(profile) };
         let provider = |key: &str| {
-            let providers = self.request.provider_mapping.get(key);
+            let providers = self.providers.get(key);
             let provider =
                 providers.and_then(|providers| providers.first()).map(|id| Value::from(id.to_string()));
             provider.ok_or_else(|| {
@@ -286,7 +310,7 @@ impl Allocation<'_> {
     }
 
     /// What the port needs in Placement; `None` for nothing, as nearly always.
-    async fn resource_groups(&self, port: &Port) -> Result<Option<Groups>> {
+    pub async fn resource_groups(&self, port: &Port) -> Result<Option<Groups>> {
         let request = match &port.resource_request {
             Some(Value::Object(request)) if !request.is_empty() => request,
             _ => return Ok(None),
@@ -302,7 +326,7 @@ impl Allocation<'_> {
 }
 
 /// The groups of resources that a port asks for.
-enum Groups {
+pub(super) enum Groups {
     /// One, known by the port's id.
     One,
     /// Several, by their own ids.

@@ -3,7 +3,7 @@
 use compute::ports::conformance::networks::Cloud;
 use compute::request::NetworkRequests;
 
-use super::testing::{Lab, build, given, lab};
+use super::testing::{Lab, NET, build, given, lab};
 use super::*;
 
 #[async_trait]
@@ -14,6 +14,10 @@ impl Cloud for Lab {
 
     async fn build(&self) -> BuildRequest {
         build(NetworkRequests::Default)
+    }
+
+    async fn network(&self) -> Uuid {
+        NET.parse().unwrap()
     }
 
     async fn bring(&self) -> Uuid {

@@ -70,14 +70,10 @@ async fn floating(
     ports: &[Port],
     fresh: &BTreeSet<String>,
 ) -> Result<Vec<FloatingIp>> {
-    let reads = ports
-        .iter()
-        .filter(|port| !fresh.contains(&port.id))
-        .flat_map(|port| port.fixed_ips.iter().map(move |ip| (port, ip)))
-        .map(|(port, ip)| net.client().floating_ips(own, &ip.ip_address, &port.id));
-    let found = try_join_all(reads).await;
-    let found = found.map_err(|error| failed("the floating addresses cannot be listed", &error))?;
-    Ok(found.into_iter().flatten().collect())
+    let old = ports.iter().filter(|port| !fresh.contains(&port.id) && !port.fixed_ips.is_empty());
+    let ids: Vec<String> = old.map(|port| port.id.clone()).collect();
+    let found = net.client().floating_ips(own, &ids).await;
+    found.map_err(|error| failed("the floating addresses cannot be listed", &error))
 }
 
 /// What the ports' networks are built on; it never changes, so that it is not asked for every server.

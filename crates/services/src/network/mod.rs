@@ -7,8 +7,10 @@
 //! itself.
 //!
 //! What is chosen, matched and built is decided by pure functions ([`choice`], [`slots`], [`groups`],
-//! [`vif`]); [`allocate`], [`release`] and [`gather`] do what they say.
+//! [`vif`]); [`allocate`], [`release`] and [`gather`] do what they say, [`interface`] and [`addresses`] for one port of an instance
+//! that runs, [`refresh`] for what is known of its ports.
 
+mod addresses;
 mod allocate;
 mod cached;
 mod choice;
@@ -17,7 +19,9 @@ mod conformance;
 mod failure;
 mod gather;
 mod groups;
+mod interface;
 mod ledger;
+mod refresh;
 mod release;
 mod slots;
 #[cfg(test)]
@@ -32,12 +36,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use compute::instance::Instance;
-use compute::ports::{self, Refusal};
-use compute::request::BuildRequest;
+use compute::ports::{self, Addresses, Refusal};
+use compute::request::{BuildRequest, NetworkRequest};
 use configdrive::network::{NetworkInfo, Vif};
 use driver::InstanceId;
 use openstack::Caller;
-use openstack::neutron::{Client, NetworkFilter, Port, PortFilter};
+use openstack::neutron::{Client, Port, PortFilter};
 use oslo::context::RequestContext;
 use uuid::Uuid;
 
@@ -113,7 +117,7 @@ impl Networks {
 
     /// The ports that carry the instance's id, whoever made them.
     async fn ports_of(&self, own: &Caller, instance: InstanceId) -> ports::Result<Vec<Port>> {
-        let filter = PortFilter { device_id: Some(instance.to_string()), ..PortFilter::default() };
+        let filter = PortFilter { device_ids: vec![instance.to_string()], ..PortFilter::default() };
         let ports = self.client().ports(own, &filter).await;
         ports.map_err(|error| failed("the instance's ports cannot be listed", &error))
     }
@@ -131,6 +135,11 @@ fn user(context: &RequestContext) -> ports::Result<Caller> {
         None if context.is_admin => Ok(own(context)),
         None => Err(refused(Refusal::Unauthenticated, "Not authorized.")),
     }
+}
+
+/// The owner of the instance's ports.
+fn owner(instance: &Instance) -> String {
+    format!("compute:{}", instance.availability_zone.as_deref().unwrap_or("None"))
 }
 
 /// The ports that outlive the server, as the network information says.
@@ -161,47 +170,93 @@ impl ports::Networks for Networks {
         instance: &Instance,
         vif: Option<Uuid>,
     ) -> ports::Result<NetworkInfo> {
-        let own = own(context);
-        let known = &instance.network;
-        let filter = PortFilter {
-            tenant_id: Some(instance.project_id.clone()),
-            device_id: Some(instance.id.to_string()),
-            ..PortFilter::default()
-        };
-        let found = self.client().ports(&own, &filter).await;
-        let found = found.map_err(|error| failed("the instance's ports cannot be listed", &error))?;
-        let vif = vif.map(|id| id.to_string());
-        let wanted: Vec<Port> = match &vif {
-            Some(id) if !known.0.is_empty() => found.into_iter().filter(|port| port.id == *id).collect(),
-            // In the order of the cache, as long as Neutron still has them.
-            _ => {
-                let of = |vif: &Vif| found.iter().find(|port| port.id == vif.id).cloned();
-                known.0.iter().filter_map(of).collect()
-            }
-        };
-        if vif.is_some() && wanted.is_empty() {
-            // A port that left stays in the cache until it is detached.
-            return Ok(known.clone());
-        }
-        let ids: BTreeSet<String> = wanted.iter().map(|port| port.network_id.clone()).collect();
-        let networks = if ids.is_empty() {
-            Vec::new()
-        } else {
-            let filter = NetworkFilter { ids: ids.into_iter().collect(), ..NetworkFilter::default() };
-            let networks = self.client().networks(&own, &filter).await;
-            networks.map_err(|error| failed("the instance's networks cannot be listed", &error))?
-        };
-        let fresh = gather::vifs(self, &own, &wanted, &networks, &preserved(known), &BTreeSet::new()).await?;
-        Ok(match vif {
-            Some(_) => merged(known, fresh),
-            None => NetworkInfo(fresh),
-        })
+        refresh::refresh(self, context, instance, vif).await
+    }
+
+    async fn heal(
+        &self,
+        context: &RequestContext,
+        instances: &[Instance],
+    ) -> ports::Result<Vec<NetworkInfo>> {
+        refresh::heal(self, context, instances).await
+    }
+
+    async fn ports_of(&self, context: &RequestContext, instance: &Instance) -> ports::Result<BTreeSet<Uuid>> {
+        let ports = Self::ports_of(self, &own(context), instance.id).await?;
+        Ok(ports.iter().filter_map(|port| port.id.parse().ok()).collect())
+    }
+
+    async fn new_port(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        wanted: &NetworkRequest,
+        had: &BTreeSet<Uuid>,
+    ) -> ports::Result<Uuid> {
+        interface::new_port(self, context, instance, wanted, had).await
+    }
+
+    async fn bind_port(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        port: Uuid,
+        brought: bool,
+    ) -> ports::Result<Vif> {
+        interface::bind(self, context, instance, port, brought).await
+    }
+
+    async fn release_port(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        port: Uuid,
+        brought: bool,
+    ) -> ports::Result<()> {
+        release::release_one(self, context, instance, &port.to_string(), brought).await
+    }
+
+    async fn release_new_ports(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        had: &BTreeSet<Uuid>,
+    ) -> ports::Result<()> {
+        interface::release_new(self, context, instance, had).await
+    }
+
+    async fn addresses(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        network: Uuid,
+    ) -> ports::Result<Addresses> {
+        addresses::of(self, context, instance, network).await
+    }
+
+    async fn add_address(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        network: Uuid,
+        had: &Addresses,
+    ) -> ports::Result<()> {
+        addresses::add(self, context, instance, network, had).await
+    }
+
+    async fn remove_address(
+        &self,
+        context: &RequestContext,
+        instance: &Instance,
+        address: &str,
+    ) -> ports::Result<bool> {
+        addresses::remove(self, context, instance, address).await
     }
 
     async fn security_group_names(&self, instance: &Instance) -> ports::Result<Vec<String>> {
         let own = Caller::default();
         let filter = PortFilter {
-            device_id: Some(instance.id.to_string()),
+            device_ids: vec![instance.id.to_string()],
             fields: &["security_groups", "device_id"],
             ..PortFilter::default()
         };
@@ -220,16 +275,4 @@ impl ports::Networks for Networks {
         let names: BTreeSet<String> = groups.into_iter().map(name).collect();
         Ok(names.into_iter().collect())
     }
-}
-
-/// The known VIFs with the fresh ones in their places; new ones come last.
-fn merged(known: &NetworkInfo, fresh: Vec<Vif>) -> NetworkInfo {
-    let mut merged = known.clone();
-    for vif in fresh {
-        match merged.0.iter_mut().find(|known| known.id == vif.id) {
-            Some(known) => *known = vif,
-            None => merged.0.push(vif),
-        }
-    }
-    merged
 }

@@ -54,6 +54,26 @@ pub async fn release(
     }
 }
 
+/// Takes one port from the instance. One that is gone, or not the instance's any more, is left alone.
+pub async fn release_one(
+    net: &Networks,
+    context: &RequestContext,
+    instance: &Instance,
+    port: &str,
+    keep: bool,
+) -> Result<()> {
+    let own = own(context);
+    let user = user(context).unwrap_or_else(|_| own.clone());
+    match net.client().port(&own, port, &[]).await {
+        Ok(found) if found.device_id != instance.id.to_string() => {}
+        Ok(found) if keep => unbind(net, &own, &user, &found).await?,
+        Ok(_) => delete(net, &own, &user, port).await?,
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(failed(&format!("port {port} cannot be read"), &error)),
+    }
+    net.0.ledger.forget_port(context, instance.id, port).await
+}
+
 /// Deletes a port as the user, or where the user's token ended meanwhile as ourselves. One that is gone is
 /// fine.
 pub async fn delete(net: &Networks, own: &Caller, user: &Caller, port: &str) -> Result<()> {
@@ -83,6 +103,7 @@ async fn unbind(net: &Networks, own: &Caller, user: &Caller, port: &Port) -> Res
         clear_host: true,
         profile: Some(without_ours(&port.profile)),
         dns_name: (dns && domain.is_none()).then(String::new),
+        ..PortUpdate::default()
     };
     settle(&port.id, net.client().update_port(own, &port.id, &update).await)?;
     if domain.is_some() {

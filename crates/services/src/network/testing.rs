@@ -168,7 +168,7 @@ async fn answer(
         .unwrap_or_default()
         .split('&')
         .filter_map(|pair| pair.split_once('='))
-        .map(|(key, value)| (key.to_owned(), value.replace("%3A", ":")))
+        .map(|(key, value)| (key.to_owned(), value.replace("%3A", ":").replace("%3D", "=")))
         .collect();
     neutron.answer(method.as_str(), uri.path().trim_start_matches("/v2.0/"), &query, &body)
 }
@@ -201,7 +201,15 @@ impl Neutron {
                 let ids: Vec<_> = query.iter().filter(|(key, _)| key == "id").cloned().collect();
                 Json(json!({"security_groups": select(&self.groups, &ids)})).into_response()
             }
-            ("GET", ["ports"]) => Json(json!({"ports": select(&self.ports, query)})).into_response(),
+            ("GET", ["ports"]) => {
+                let (address, query): (Vec<_>, Vec<_>) =
+                    query.iter().cloned().partition(|(key, _)| key == "fixed_ips");
+                let mut ports = select(&self.ports, &query);
+                if let Some((_, wanted)) = address.first() {
+                    ports.retain(|port| addresses(port).any(|ip| wanted.ends_with(&format!("={ip}"))));
+                }
+                Json(json!({ "ports": ports })).into_response()
+            }
             ("POST", ["ports"]) => {
                 let mut port = body["port"].clone();
                 let wanted = port["fixed_ips"][0]["ip_address"].as_str().map(str::to_owned);
@@ -235,12 +243,20 @@ impl Neutron {
                 for (key, value) in body["port"].as_object().into_iter().flatten() {
                     self.ports[at][key] = value.clone();
                 }
+                let new = self.ports[at]["fixed_ips"].as_array_mut().into_iter().flatten();
+                for (number, ip) in new.filter(|ip| ip.get("ip_address").is_none()).enumerate() {
+                    ip["ip_address"] = json!(format!("10.88.0.{}", 100 + number));
+                }
                 Json(json!({ "port": self.ports[at] })).into_response()
             }
             ("GET", ["auto-allocated-topology", _]) => refuse(409, "AutoAllocationFailure"),
             other => panic!("{other:?}"),
         }
     }
+}
+
+fn addresses(port: &Value) -> impl Iterator<Item = &str> {
+    port["fixed_ips"].as_array().into_iter().flatten().filter_map(|ip| ip["ip_address"].as_str())
 }
 
 /// Those whose fields have one of the values that the query names for them.
@@ -265,7 +281,7 @@ struct Rows(Mutex<Vec<(InstanceId, String, Option<String>)>>);
 
 #[async_trait]
 impl PortLedger for Rows {
-    async fn recorded(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<BTreeSet<String>> {
+    async fn recorded(&self, _: &RequestContext, instance: InstanceId) -> ports::Result<Vec<String>> {
         let rows = self.0.lock().unwrap();
         Ok(rows.iter().filter(|(of, ..)| *of == instance).map(|(_, port, _)| port.clone()).collect())
     }
@@ -280,6 +296,11 @@ impl PortLedger for Rows {
         let mut rows = self.0.lock().unwrap();
         assert!(rows.iter().all(|(_, known, _)| *known != port.id), "{} has an entry", port.id);
         rows.push((instance, port.id.clone(), tag.map(str::to_owned)));
+        Ok(())
+    }
+
+    async fn forget_port(&self, _: &RequestContext, _: InstanceId, port: &str) -> ports::Result<()> {
+        self.0.lock().unwrap().retain(|(_, known, _)| *known != *port);
         Ok(())
     }
 

@@ -197,6 +197,25 @@ pub async fn the_instances_that_are_rescued_say_since_when(cloud: &impl ControlP
     assert!(found[0].launched_at.is_some_and(|since| since.elapsed().is_ok_and(|age| age < DAY)));
 }
 
+/// Pages follow each other by the ids (`nova/db/main/api.py`, `instance_get_all_by_filters_sort`).
+pub async fn the_instances_of_this_host_come_in_pages_with_their_networks(cloud: &impl ControlPlane) {
+    let mut ids = [cloud.has(SPAWNING).await, cloud.has(None).await, cloud.has(None).await];
+    ids.sort_by_key(|id| id.0);
+    let context = cloud.context();
+    let network = NetworkInfo(vec![configdrive::network::Vif::new("a")]);
+    let mut copy = read(cloud, ids[2]).await;
+    let saved = cloud.port().save_network(&context, &mut copy, network.clone()).await;
+    saved.expect("the addresses are stored");
+    let page = async |after| {
+        let page = cloud.port().networks_on_this_host(&context, after, 2).await.expect("they can be listed");
+        page.into_iter().map(|instance| (instance.id, instance.network)).collect::<Vec<_>>()
+    };
+    let none = NetworkInfo::default;
+    assert_eq!(page(None).await, [(ids[0], none()), (ids[1], none())]);
+    assert_eq!(page(Some(ids[1])).await, [(ids[2], network)]);
+    assert_eq!(page(Some(ids[2])).await, []);
+}
+
 /// Host and node change together, and with them what else the control plane keeps of a home: `Instance.save` refuses a node without
 /// its `compute_id`.
 pub async fn a_home_is_taken_and_left(cloud: &impl ControlPlane) {

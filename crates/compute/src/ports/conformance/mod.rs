@@ -35,6 +35,7 @@ macro_rules! conformance {
                 the_instances_that_wait_for_their_end_say_since_when,
                 the_deleted_instances_of_this_host_are_found_among_others,
                 the_instances_that_are_rescued_say_since_when,
+                the_instances_of_this_host_come_in_pages_with_their_networks,
                 a_home_is_taken_and_left,
                 what_a_build_did_to_the_networks_is_known_until_it_is_over,
                 the_addresses_are_read_as_they_were_stored,
@@ -71,6 +72,11 @@ macro_rules! conformance {
                 a_port_that_the_user_brought_outlives_the_server,
                 a_port_that_only_the_request_knows_outlives_the_server,
                 a_refresh_without_a_change_is_what_was_allocated,
+                the_port_of_an_interface_is_made_once_bound_and_released,
+                a_port_that_was_made_and_not_bound_is_found_and_released,
+                a_port_brought_for_an_interface_outlives_it,
+                a_healing_finds_what_the_cache_has_lost_and_drops_what_is_gone,
+                an_address_is_added_once_and_removed_once,
             ]
         );
     };

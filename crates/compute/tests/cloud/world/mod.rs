@@ -1,6 +1,7 @@
 //! A cloud in process: Nova's records, Neutron, Placement as plain tables behind the ports, and a simulated Ironic. A
 //! compute service in it can be killed at its n-th remote call, before or after the call took effect.
 
+mod networks;
 mod port;
 mod process;
 mod servers;
@@ -19,7 +20,8 @@ use uuid::Uuid;
 pub use port::Port;
 pub use process::Process;
 pub use servers::{
-    IMAGE, crash_dump, delete, placed_again, power, rebuild, rescue, server, with_port, with_volume,
+    IMAGE, addresses, attach, crash_dump, delete, detach, placed_again, power, rebuild, rescue, server,
+    with_port, with_volume,
 };
 
 pub const HOST: &str = "compute1";
@@ -48,6 +50,10 @@ pub struct Tables {
     pub requests: HashMap<String, Request>,
     /// Neutron's ports, by the instance they are for.
     pub neutron: Vec<(Uuid, InstanceId)>,
+    /// Those of them that are made and have no owner yet.
+    pub unowned: BTreeSet<Uuid>,
+    /// Their addresses.
+    pub addresses: BTreeMap<Uuid, BTreeSet<String>>,
     /// Ports that the user made.
     pub users_ports: BTreeSet<Uuid>,
     pub allocations: HashMap<InstanceId, NodeId>,

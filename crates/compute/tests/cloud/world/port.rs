@@ -10,12 +10,11 @@ use compute::instance::{
 use compute::machines::shows_other_power;
 use compute::origin::Origin;
 use compute::ports::{
-    Action, Announcer, Connector, Error, Event, Fault, Found, Instances, Machines, Networks, Phase,
-    Published, Requests, Result, VendorData, VendorDataSource, Volumes,
+    Action, Announcer, Connector, Error, Event, Fault, Found, Instances, Machines, Phase, Published,
+    Requests, Result, VendorData, VendorDataSource, Volumes,
 };
 use compute::request::{
-    BuildRequest, DeleteRequest, Kind, NetworkRequests, PowerAction, PowerRequest, Request, RescueAction,
-    RescueRequest,
+    BuildRequest, DeleteRequest, Kind, PowerAction, PowerRequest, Request, RescueAction, RescueRequest,
 };
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
@@ -65,6 +64,24 @@ impl Instances for Port {
                 && i.task_state.is_none()
         };
         self.0.call("rescued_here", |t| Ok(t.instances.values().filter(is_rescued).cloned().collect())).await
+    }
+
+    async fn networks_on_this_host(
+        &self,
+        _: &RequestContext,
+        after: Option<InstanceId>,
+        limit: usize,
+    ) -> Result<Vec<Instance>> {
+        let page = |tables: &mut Tables| {
+            let here = |i: &&Instance| {
+                i.host.as_deref() == Some(HOST) && !i.deleted && after.is_none_or(|after| i.id.0 > after.0)
+            };
+            let mut here: Vec<Instance> = tables.instances.values().filter(here).cloned().collect();
+            here.sort_by_key(|instance| instance.id.0);
+            here.truncate(limit);
+            Ok(here)
+        };
+        self.0.call("networks_on_this_host", page).await
     }
 
     async fn update(
@@ -269,13 +286,6 @@ impl Requests for Port {
     }
 }
 
-fn brought(request: &BuildRequest) -> Option<Uuid> {
-    match &request.networks {
-        NetworkRequests::These(requests) => requests.iter().find_map(|request| request.port_id),
-        _ => None,
-    }
-}
-
 fn apply(stored: &mut Instance, update: InstanceUpdate) {
     if let Some(state) = update.vm_state {
         stored.vm_state = state;
@@ -394,58 +404,6 @@ fn found(tables: &Tables, nodes: &[ironic_sim::Node]) -> Found {
 /// Whether nobody may book a machine.
 fn is_withheld(node: &ironic_sim::Node) -> bool {
     node.instance_uuid.is_some() || node.maintenance || node.provision_state != State::Available
-}
-
-#[async_trait]
-impl Networks for Port {
-    async fn allocate(&self, request: &BuildRequest, instance: &Instance) -> Result<NetworkInfo> {
-        let id = instance.id;
-        let brought = brought(request);
-        let port = self
-            .0
-            .call("create_port", |t| {
-                if let Some(port) = brought {
-                    t.neutron.retain(|(known, _)| *known != port);
-                    t.neutron.push((port, id));
-                    return Ok(port);
-                }
-                let found = t.neutron.iter().find(|(_, owner)| *owner == id).map(|(port, _)| *port);
-                Ok(found.unwrap_or_else(|| {
-                    let port = Uuid::from_u128(0xF000 + t.neutron.len() as u128);
-                    t.neutron.push((port, id));
-                    port
-                }))
-            })
-            .await?;
-        let vif =
-            json!([{"id": port, "address": "52:54:00:00:00:01", "preserve_on_delete": brought.is_some()}]);
-        Ok(serde_json::from_value(vif).unwrap())
-    }
-
-    async fn deallocate(&self, _: &RequestContext, instance: &Instance, requested: &[Uuid]) -> Result<()> {
-        let id = instance.id;
-        let preserved = instance.network.0.iter().filter(|vif| vif.preserve_on_delete);
-        let kept: Vec<Uuid> =
-            preserved.map(|vif| vif.id.parse().unwrap()).chain(requested.iter().copied()).collect();
-        self.0
-            .call("delete_ports", |t| {
-                for (port, _) in t.neutron.extract_if(.., |(_, owner)| *owner == id) {
-                    if !kept.contains(&port) {
-                        t.users_ports.remove(&port);
-                    }
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    async fn refresh(&self, _: &RequestContext, instance: &Instance, _: Option<Uuid>) -> Result<NetworkInfo> {
-        Ok(instance.network.clone())
-    }
-
-    async fn security_group_names(&self, _: &Instance) -> Result<Vec<String>> {
-        self.0.call("security_group_names", |_| Ok(Vec::new())).await
-    }
 }
 
 #[async_trait]

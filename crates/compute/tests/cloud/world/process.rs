@@ -35,6 +35,12 @@ impl Process {
         Self::start_with(world, Options { max_concurrent_builds, ..options(state) }, None)
     }
 
+    /// The same, with a period for the healing of network information.
+    pub fn healing(world: &Arc<World>, state: &Path) -> Self {
+        let options = Options { heal_interval: Some(Duration::from_mins(1)), ..options(state) };
+        Self::start_with(world, options, None)
+    }
+
     fn start_with(world: &Arc<World>, options: Options, kill: Option<Kill>) -> Self {
         let shutdown = CancellationToken::new();
         *world.made.lock().unwrap() = 0;
@@ -136,6 +142,7 @@ fn options(state: &Path) -> Options {
         }),
         reclaim_after: Some(Duration::from_hours(1)),
         rescue_timeout: Some(Duration::from_hours(1)),
+        heal_interval: None,
         shutdown_timeout: Duration::from_mins(1),
         create: CreateOptions {
             network_retries: 0,

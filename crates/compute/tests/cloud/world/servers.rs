@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use compute::instance::{BlockDevice, Flavor, Instance, TaskState};
 use compute::origin::Origin;
 use compute::request::{
-    BuildRequest, CrashDumpRequest, DeleteRequest, NetworkRequest, NetworkRequests, PowerAction,
-    PowerRequest, RebuildRequest, Request, RescueAction, RescueRequest,
+    AddressChange, AddressRequest, AttachRequest, BuildRequest, CrashDumpRequest, DeleteRequest,
+    DetachRequest, NetworkRequest, NetworkRequests, PowerAction, PowerRequest, RebuildRequest, Request,
+    RescueAction, RescueRequest,
 };
 use driver::{InstanceId, NodeId};
 use oslo::context::RequestContext;
@@ -187,6 +188,36 @@ pub fn rebuild(world: &World, id: InstanceId) -> RebuildRequest {
         preserve_ephemeral: false,
         origin: Origin(json!(format!("rebuild {id}"))),
     };
+    tables.keep(&request);
+    request
+}
+
+/// The request for one more interface; nobody waits for it.
+pub fn attach(world: &World, id: InstanceId, wanted: NetworkRequest) -> AttachRequest {
+    let mut tables = world.tables();
+    let (context, instance) = (RequestContext::admin(), tables.instances[&id].clone());
+    let origin = Origin(json!(format!("attach {id}")));
+    let request = AttachRequest { context, instance, wanted, answer: None, origin };
+    tables.keep(&request);
+    request
+}
+
+/// The request to take an interface away.
+pub fn detach(world: &World, id: InstanceId, port: Uuid) -> DetachRequest {
+    let mut tables = world.tables();
+    let (context, instance) = (RequestContext::admin(), tables.instances[&id].clone());
+    let origin = Origin(json!(format!("detach {id}")));
+    let request = DetachRequest { context, instance, port: port.to_string(), origin };
+    tables.keep(&request);
+    request
+}
+
+/// The request to change the addresses of a server's port.
+pub fn addresses(world: &World, id: InstanceId, change: AddressChange) -> AddressRequest {
+    let mut tables = world.tables();
+    let (context, instance) = (RequestContext::admin(), tables.instances[&id].clone());
+    let origin = Origin(json!(format!("{} {id}", change.kind().name())));
+    let request = AddressRequest { context, instance, change, origin };
     tables.keep(&request);
     request
 }
