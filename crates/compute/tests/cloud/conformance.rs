@@ -14,7 +14,7 @@ use oslo::context::RequestContext;
 use uuid::Uuid;
 
 use crate::world::{
-    HOST, Port, Trouble, World, addresses, attach, crash_dump, delete, detach, power, rescue, server,
+    HOST, Port, Trouble, World, addresses, attach, crash_dump, delete, detach, power, rebuild, rescue, server,
 };
 
 /// A world, and its ports.
@@ -195,6 +195,7 @@ impl requests::ControlPlane for Cloud {
         let rescues =
             [RescueAction::Rescue { password: None, image: None, gracefully: true }, RescueAction::Unrescue];
         asked.extend(rescues.map(|action| rescue(&self.world, id, action).into()));
+        asked.push(rebuild(&self.world, id).into());
         let port = Uuid::from_u128(0xB1);
         asked.push(attach(&self.world, id, NetworkRequest::default()).into());
         asked.push(detach(&self.world, id, port).into());
