@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compute::operations::create;
-use compute::{ReapAction, Reaping};
+use compute::options::{ConfigDriveOptions, ConsoleOptions, CreateOptions, ReapAction, Reaping};
 use nova::inventory::{self, ProviderConfig, Rules, records};
 use oslo::config::{Config, Error};
 use oslo::notify::NotifierOptions;
@@ -123,7 +122,7 @@ pub fn manager(config: &Config) -> compute::Options {
         reaping: reaping(config),
         rescue_timeout: Some(top.seconds("rescue_timeout"))
             .filter(|timeout| !timeout.is_zero() && top.bool("periodic_enable")),
-        create: create::Options {
+        create: CreateOptions {
             network_retries: u32::try_from(top.int("network_allocate_retries")).unwrap_or_default(),
             access_network: top.filled("default_access_ip_network_name"),
             ephemeral_format: top.filled("default_ephemeral_format"),
@@ -134,10 +133,10 @@ pub fn manager(config: &Config) -> compute::Options {
     }
 }
 
-fn console_limits(config: &Config) -> compute::manager::consoles::Options {
+fn console_limits(config: &Config) -> ConsoleOptions {
     let limit =
         |name: &str| Some(config.group("ironic").seconds(name)).filter(|limit: &Duration| !limit.is_zero());
-    compute::manager::consoles::Options {
+    ConsoleOptions {
         answer: config.top().seconds("rpc_response_timeout"),
         serial: limit("serial_console_state_timeout"),
         graphical: limit("vnc_console_state_timeout"),
@@ -174,9 +173,9 @@ fn reaping(config: &Config) -> Option<Reaping> {
     Some(Reaping { interval: Duration::from_secs(interval), timeout, action })
 }
 
-fn config_drive(config: &Config) -> create::ConfigDriveOptions {
+fn config_drive(config: &Config) -> ConfigDriveOptions {
     let (top, api) = (config.top(), config.group("api"));
-    create::ConfigDriveOptions {
+    ConfigDriveOptions {
         force: top.bool("force_config_drive"),
         format: match top.text("config_drive_format").as_str() {
             "vfat" => configdrive::Format::Vfat,

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use configdrive::network::NetworkInfo;
 use driver::{InstanceId, NodeId};
+use openstack::ironic::PowerState;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,16 @@ pub enum Power {
     Shutdown,
     /// A number this driver never writes (paused, crashed, suspended).
     Other(i64),
+}
+
+impl From<&PowerState> for Power {
+    fn from(state: &PowerState) -> Self {
+        match state {
+            PowerState::On => Self::Running,
+            PowerState::Off => Self::Shutdown,
+            _ => Self::NoState,
+        }
+    }
 }
 
 /// The size and the demands of a server.

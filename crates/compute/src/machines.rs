@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::instance::{Instance, Power, VmState};
-use crate::operations::power;
 use crate::ports::{self, Found, Machines, Published};
 
 /// The pause before something that failed is tried again outside the period.
@@ -31,7 +30,7 @@ pub fn is_available(node: &Node) -> bool {
 /// Whether the power of a server's machine is another than the control plane shows, or than its state allows. While a task goes on
 /// it may well be.
 pub fn shows_other_power(instance: &Instance, node: &Node) -> bool {
-    let power = power(&node.power_state);
+    let power = Power::from(&node.power_state);
     let contradicts = match instance.vm_state {
         VmState::Active => power == Power::Shutdown,
         VmState::Stopped => power == Power::Running,

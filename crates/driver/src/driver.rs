@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     Error, InstanceId, NodeId, Run, Server, Sight, Unfollowed,
     gate::Gates,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     limits::Alarm,
     operations::{
         crash_dump::{self, CrashDump},
@@ -31,6 +31,7 @@ use crate::{
     },
     runner::Runner,
     setback::{Setback, refused},
+    unseen::Unseen,
     watch::{Source, Until, Watched, Watcher},
 };
 

@@ -7,7 +7,7 @@ use openstack::{
     ironic::{Client, Node},
 };
 
-use crate::{InstanceId, NodeId, Sight, setback::Setback};
+use crate::{InstanceId, NodeId, Sight, setback::Setback, unseen::Unseen};
 
 /// A client with the caller. The credentials are always this service's own: what is done to a node is no user's right, and
 /// outlives their tokens.
@@ -80,21 +80,6 @@ impl Ironic {
             Err(error) if error.is_not_found() => Ok(self.node(node).await.map(drop)?),
             detached => Ok(detached?),
         }
-    }
-}
-
-/// Why a look showed nothing.
-#[derive(Debug)]
-pub(crate) enum Unseen {
-    /// Ironic does not show what was looked for, and nothing proves that it is gone.
-    Hidden(String),
-    /// Ironic could not be asked, or refused.
-    Failed(openstack::Error),
-}
-
-impl From<openstack::Error> for Unseen {
-    fn from(error: openstack::Error) -> Self {
-        if error.is_not_found() { Self::Hidden(error.to_string()) } else { Self::Failed(error) }
     }
 }
 

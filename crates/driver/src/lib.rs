@@ -23,6 +23,7 @@ mod setback;
 mod sight;
 #[cfg(test)]
 mod testing;
+mod unseen;
 pub mod watch;
 
 pub use driver::{ConfigDrive, Deployment, Driver, NoDrive, Options};

@@ -10,9 +10,9 @@ use tracing::{error, warn};
 
 use crate::{
     Error, InstanceId, Options, gate,
-    ironic::Unseen,
     plan::Limit,
     setback::{Setback, is_away, needs_operator, refused},
+    unseen::Unseen,
 };
 
 /// The setbacks of one operation so far.

@@ -19,7 +19,7 @@ use std::{future::Future, time::Duration};
 use openstack::ironic::Node;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, NodeId, gate::Limited, ironic::Unseen, setback::Setback, watch::Until};
+use crate::{Error, NodeId, gate::Limited, setback::Setback, unseen::Unseen, watch::Until};
 
 /// One call to Ironic.
 pub(crate) trait Step {

@@ -14,10 +14,10 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::{
     Error, Options, Run,
     gate::{Gate, Gates, Turn},
-    ironic::Unseen,
     limits::{Alarm, Limits},
     plan::{Next, Perform, Plan, Repeat, Step as _, Wait},
     setback::Setback,
+    unseen::Unseen,
     watch::{Watched, Watcher},
 };
 

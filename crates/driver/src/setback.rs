@@ -1,6 +1,6 @@
 //! What an error of a call to Ironic means for the operation that made it.
 
-use crate::{Error, error::user_message, ironic::Unseen};
+use crate::{Error, error::user_message, unseen::Unseen};
 
 /// Why a step did not happen, by what the runner does about it.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ pub(crate) use self::nodes::NODE_ID;
 pub(crate) use self::ports::PORT_ID;
 use crate::engine::Engine;
 use crate::machine::State;
+use crate::refusal::Refusal;
 use crate::world::{Record, World};
 
 /// A request, taken apart.
@@ -91,47 +92,6 @@ impl Reply {
 
     fn no_content() -> Self {
         Self { status: 204, body: None, location: None }
-    }
-}
-
-/// An error of the API: the status, and the text that ends up as `faultstring`.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub status: u16,
-    pub text: String,
-}
-
-impl Refusal {
-    pub fn new(status: u16, text: impl Into<String>) -> Self {
-        Self { status, text: text.into() }
-    }
-
-    pub fn invalid(text: impl Into<String>) -> Self {
-        Self::new(400, text)
-    }
-
-    pub fn locked(node: &str, host: &str) -> Self {
-        Self::new(
-            409,
-            format!(
-                "Node {node} is locked by host {host}, please retry after the current operation is completed."
-            ),
-        )
-    }
-
-    fn no_node(ident: &str) -> Self {
-        Self::new(404, format!("Node {ident} could not be found."))
-    }
-
-    fn state(action: &str, node: Uuid, state: &str) -> Self {
-        Self::invalid(format!(
-            "The requested action \"{action}\" can not be performed on node \"{node}\" while it is in state \
-             \"{state}\"."
-        ))
-    }
-
-    fn not_found() -> Self {
-        Self::new(404, "The resource could not be found.")
     }
 }
 

@@ -14,6 +14,7 @@ mod engine;
 pub mod machine;
 mod model;
 mod patch;
+mod refusal;
 mod server;
 mod sim;
 mod traffic;

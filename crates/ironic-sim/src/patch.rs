@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::Refusal;
+use crate::refusal::Refusal;
 
 /// Applies the operations one by one. `allowed` are the root attributes a client may touch.
 pub(crate) fn apply(

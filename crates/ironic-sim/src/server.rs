@@ -17,8 +17,9 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::api::{self, Incoming, Refusal, error_body};
+use crate::api::{self, Incoming, error_body};
 use crate::engine::Engine;
+use crate::refusal::Refusal;
 use crate::traffic::{Action, Call, Kind, Recorded, classify, detail};
 use crate::world::CONDUCTOR;
 

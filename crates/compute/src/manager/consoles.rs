@@ -7,7 +7,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use driver::{ConsoleAddress, ConsoleKind, InstanceId, NodeId, Progress, Run};
@@ -19,24 +18,6 @@ use tracing::Instrument;
 use super::Manager;
 use crate::operations::{Shared, caller, unfollowed};
 use crate::resets::{Reset, Resets};
-
-/// How long consoles are waited for.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// `rpc_response_timeout`: how long whoever asks waits for the answer.
-    pub answer: Duration,
-    /// `[ironic] serial_console_state_timeout`: how long Ironic may take to switch one on; `None` as long as it takes.
-    pub serial: Option<Duration>,
-    /// `[ironic] vnc_console_state_timeout`, likewise.
-    pub graphical: Option<Duration>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let (serial, graphical) = (Some(Duration::from_secs(10)), Some(Duration::from_mins(1)));
-        Self { answer: Duration::from_mins(1), serial, graphical }
-    }
-}
 
 /// Why there is no console.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

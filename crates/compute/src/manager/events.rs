@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::operations::{self, caller, network, unfollowed};
+use crate::operations::{caller, network, unfollowed};
 use crate::ports::{Action, Result};
 
 impl Manager {
@@ -86,7 +86,7 @@ impl Manager {
         };
         // Events may come late and in any order: the machine has the last word.
         match self.shared().ports.driver.node(&caller(context), node).await {
-            Ok(found) if operations::power(&found.power_state) == power => {}
+            Ok(found) if Power::from(&found.power_state) == power => {}
             Ok(_) => return Ok(()),
             Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
         }

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Entry, Record};
 use crate::locks::Locks;
 use crate::operations::table::rules;
-use crate::operations::{Options, Ports, Shared, Start, Try, until_ended};
+use crate::operations::{Ports, Shared, Start, Try, until_ended};
+use crate::options::Options;
 use crate::registry::OperationStatus;
 use crate::request::{OperationKey, Request};
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Manager;
 use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
-use crate::operations::{caller, network, power};
+use crate::operations::{caller, network};
 use crate::ports::{Error, Result};
 use crate::request::Kind;
 
@@ -64,7 +64,7 @@ impl Manager {
         if found.instance_uuid != Some(id.0) || !is_at_rest(&found) {
             return Ok(());
         }
-        let now = power(&found.power_state);
+        let now = Power::from(&found.power_state);
         if now != instance.power {
             tracing::info!(instance = %id, shown = ?instance.power, machine = ?now, "the machine's power is another than shown; it is shown now");
             let update = InstanceUpdate { power: Some(now), ..InstanceUpdate::default() };

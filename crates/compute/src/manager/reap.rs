@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Manager;
 use crate::instance::Instance;
-use crate::operations::{ReapAction, Reaping, caller, unfollowed};
+use crate::operations::{caller, unfollowed};
+use crate::options::{ReapAction, Reaping};
 
 impl Manager {
     /// Looks for them every period, until the shutdown.

@@ -38,20 +38,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use driver::{InstanceId, Progress, Run, Unfollowed};
 use openstack::Caller;
-use openstack::ironic::PowerState;
 use oslo::context::RequestContext;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::ending::Ending;
-use crate::instance::{Expect, Instance, Power};
+use crate::instance::{Expect, Instance};
 use crate::journal::{Announced, Entry, Record, Verdict};
 use crate::registry::Tracker;
 use crate::request::{Kind, OperationKey};
 
 pub(crate) use run::until_ended;
+pub use shared::Ports;
 pub(crate) use shared::Shared;
-pub use shared::{Options, Ports, ReapAction, Reaping};
 
 /// How long an operation that met a service that is away waits before it is tried again.
 pub(crate) const RETRY: Duration = Duration::from_secs(30);
@@ -198,13 +197,4 @@ pub(crate) fn unfollowed<'a>(
     cancel: &'a CancellationToken,
 ) -> Run<'a> {
     Run { caller, instance, cancel, progress: &Unfollowed }
-}
-
-/// Ironic's power as the control plane stores it.
-pub(crate) fn power(state: &PowerState) -> Power {
-    match state {
-        PowerState::On => Power::Running,
-        PowerState::Off => Power::Shutdown,
-        _ => Power::NoState,
-    }
 }

@@ -10,7 +10,7 @@ use driver::PowerChange;
 use openstack::ironic::Node;
 
 use super::existing::{Existing, Failure};
-use super::{Operation, Retry, Rules, Try, caller, power};
+use super::{Operation, Retry, Rules, Try, caller};
 use crate::ending::{Change, Ending};
 use crate::instance::{Expect, Instance, InstanceUpdate, Power as PowerState, TaskState, VmState};
 use crate::ports::{Event, Phase};
@@ -107,7 +107,7 @@ impl Power {
         };
         let update = InstanceUpdate {
             vm_state: Some(vm_state),
-            power: Some(power(&node.power_state)),
+            power: Some(PowerState::from(&node.power_state)),
             task_state: Some(None),
             ..InstanceUpdate::default()
         };
@@ -134,7 +134,7 @@ impl Power {
         let this = &self.server.this;
         let (driver, caller) = (&this.shared.ports.driver, caller(&this.context));
         match driver.read(this.run(&caller), node, || driver.node(&caller, node)).await {
-            Ok(node) => Ok(power(&node.power_state) == PowerState::Running),
+            Ok(node) => Ok(PowerState::from(&node.power_state) == PowerState::Running),
             Err(driver::Error::Unreachable(error)) => {
                 Err(Retry { start: self.server.resumed(), why: error.to_string() })
             }

@@ -10,9 +10,9 @@ use openstack::ironic::Node;
 use super::config_drive::{self, Drive};
 use super::existing::{Existing, Failure};
 use super::server::{self, Image};
-use super::{Operation, Retry, Rules, Try, caller, power};
+use super::{Operation, Retry, Rules, Try, caller};
 use crate::ending::{Change, Ending};
-use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate, TaskState, VmState};
+use crate::instance::{BlockDevice, Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
 use crate::ports::{self, Event, Phase};
 use crate::request::{Kind, RebuildRequest};
 use crate::user_message;
@@ -132,7 +132,7 @@ impl Rebuild {
         let update = InstanceUpdate {
             vm_state: Some(VmState::Active),
             task_state: Some(self.was_off().then_some(TaskState::PoweringOff)),
-            power: Some(power(&node.power_state)),
+            power: Some(Power::from(&node.power_state)),
             config_drive: is_new_drive.then(|| "True".to_owned()),
             launched_now: true,
             ..InstanceUpdate::default()
@@ -176,7 +176,7 @@ impl Rebuild {
         let off = driver.set_power(this.run(&caller), node, PowerChange::Off { soft: None }).await?;
         let update = InstanceUpdate {
             vm_state: Some(VmState::Stopped),
-            power: Some(power(&off.power_state)),
+            power: Some(Power::from(&off.power_state)),
             task_state: Some(None),
             ..InstanceUpdate::default()
         };

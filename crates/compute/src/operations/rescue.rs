@@ -11,9 +11,9 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::existing::{Existing, Failure};
-use super::{Operation, Retry, Rules, Start, Try, caller, power};
+use super::{Operation, Retry, Rules, Start, Try, caller};
 use crate::ending::{Change, Ending};
-use crate::instance::{Expect, Instance, InstanceUpdate, TaskState, VmState};
+use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
 use crate::journal::{Stage, Verdict};
 use crate::ports::{Event, Phase};
 use crate::request::{Kind, RescueAction, RescueRequest};
@@ -113,7 +113,7 @@ impl Rescue {
             // Since when it is rescued: `rescue_timeout` counts from here.
             launched_now: vm_state == VmState::Rescued,
             vm_state: Some(vm_state),
-            power: Some(power(&node.power_state)),
+            power: Some(Power::from(&node.power_state)),
             task_state: Some(None),
             ..InstanceUpdate::default()
         };

@@ -4,9 +4,8 @@ use configdrive::network::NetworkInfo;
 use driver::Server;
 use uuid::Uuid;
 
-use super::Options;
-use super::create::ConfigDriveOptions;
 use crate::instance::{BlockDevice, Instance};
+use crate::options::{ConfigDriveOptions, Options};
 
 /// The image of a server.
 pub(super) struct Image<'a> {

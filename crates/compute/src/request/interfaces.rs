@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::{Kind, NetworkRequest, Request};
 use crate::answer::Answer;
+use crate::error::Result;
 use crate::instance::Instance;
 use crate::origin::Origin;
-use crate::ports;
 
 /// What the caller of an attachment gets: the interface.
-pub type Attached = ports::Result<Vif>;
+pub type Attached = Result<Vif>;
 
 /// A request for one more interface, as it reached us.
 #[derive(Clone, Debug)]

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, InstanceId, NodeId, Progress,
-    ironic::{Ironic, Unseen, last_error},
+    ironic::{Ironic, last_error},
     plan::{self, Next, Perform, Plan, Repeat, Wait},
     setback::Setback,
+    unseen::Unseen,
 };
 
 /// What rescuing looks at.

@@ -6,9 +6,10 @@ use openstack::ironic::{Node, Patch, PowerState, ProvisionState};
 
 use crate::{
     Error, InstanceId, NodeId,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     plan::{self, Next, Perform, Plan},
     setback::{Setback, is_elsewhere},
+    unseen::Unseen,
 };
 
 /// What reserving looks at.

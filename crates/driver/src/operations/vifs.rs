@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::{
     Error, NodeId,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     plan::{self, Next, Perform, Plan},
     setback::{Setback, is_attached, is_unattachable},
+    unseen::Unseen,
 };
 
 /// The VIFs that are attached to the node now; `None` if the node is proven gone.

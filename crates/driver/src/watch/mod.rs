@@ -12,6 +12,7 @@
 //!
 //! A look that began before a wait did not see what the waiter had done before it waited: it never answers that wait.
 
+mod class;
 mod pace;
 mod table;
 mod until;
@@ -31,7 +32,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::table::{Class, Round, Table, Ticket};
+use self::class::Class;
+use self::table::{Round, Table, Ticket};
 pub use self::until::{Until, Watched};
 use crate::{Error, NodeId, setback::is_away};
 

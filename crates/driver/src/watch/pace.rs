@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use openstack::ironic::ProvisionState;
 
-use super::table::Class;
+use super::class::Class;
 
 const FASTEST: Duration = Duration::from_secs(1);
 const FASTEST_BOOTING: Duration = Duration::from_secs(2);

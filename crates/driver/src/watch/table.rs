@@ -11,34 +11,8 @@ use std::{
 use openstack::ironic::{Node, ProvisionState};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Until, Watched, pace};
+use super::{Watched, class::Class, pace};
 use crate::NodeId;
-
-/// The waiters that one request looks after.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Class {
-    /// A list of the nodes in this provision state.
-    Listed(ProvisionState),
-    /// A look-up of this node.
-    Single(NodeId),
-}
-
-impl Class {
-    fn of(watched: &Watched) -> Self {
-        match &watched.until {
-            Until::LeavesProvision { state, .. } => Self::Listed(state.clone()),
-            Until::LeavesPower { .. } | Until::Console(_) | Until::Unlocked => Self::Single(watched.node),
-        }
-    }
-
-    /// The label of the metric of waiters.
-    fn label(&self) -> String {
-        match self {
-            Self::Listed(state) => state.to_string(),
-            Self::Single(_) => "single".to_owned(),
-        }
-    }
-}
 
 /// The waiters of one class.
 struct Group {

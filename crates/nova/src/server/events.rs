@@ -12,8 +12,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Worker;
-use super::methods::{EventEnd, Record};
-use super::outcome::{nova, recorded};
+use super::outcome::{EventEnd, Record, nova, recorded};
 use crate::objects::parse::{self, Malformed};
 
 /// One piece of news.

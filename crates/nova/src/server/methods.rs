@@ -6,6 +6,7 @@ use compute::request::Kind;
 use serde_json::{Map, Value};
 
 use super::consoles::Protocol;
+use super::outcome::{EventEnd, Record};
 use crate::requests;
 
 /// What a method leads to.
@@ -68,27 +69,6 @@ pub enum Reason {
     ReserveVolume,
     /// The server boots from a volume, onto which Ironic writes no image.
     OnVolume,
-}
-
-/// How the event of a refused action ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventEnd {
-    /// There is no event.
-    None,
-    Failure,
-    /// Stock does the work after the event has ended; the failure shows only as a fault.
-    Success,
-}
-
-/// What is written down of a failure (the decorators of stock's methods, `nova/compute/manager.py`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// What the event of the action shows.
-    pub event: EventEnd,
-    /// The server gets a fault.
-    pub fault: bool,
-    /// The server's task ends.
-    pub revert: bool,
 }
 
 /// What the caller prepared for a method and must be taken back when it is refused.

@@ -8,8 +8,28 @@ use oslo::context::RequestContext;
 use oslo::rpc::Failure;
 use serde_json::{Map, Value, json};
 
-use super::methods::{EventEnd, Record};
 use crate::refusals;
+
+/// How the event of a refused action ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventEnd {
+    /// There is no event.
+    None,
+    Failure,
+    /// Stock does the work after the event has ended; the failure shows only as a fault.
+    Success,
+}
+
+/// What is written down of a failure (the decorators of stock's methods, `nova/compute/manager.py`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// What the event of the action shows.
+    pub event: EventEnd,
+    /// The server gets a fault.
+    pub fault: bool,
+    /// The server's task ends.
+    pub revert: bool,
+}
 
 /// Runs a method's work for an instance. Answers its result, and what is to be written of it.
 pub async fn recorded(

@@ -10,7 +10,6 @@ mod failure;
 mod slot;
 mod steps;
 
-use configdrive::Format;
 use driver::NodeId;
 
 use super::{Operation, Retry, Rules, Start, Try};
@@ -20,40 +19,6 @@ use crate::journal::Stage;
 use crate::request::{BuildRequest, Kind};
 use failure::Failure;
 use slot::Slot;
-
-/// What the operator configured about builds.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// `network_allocate_retries`.
-    pub network_retries: u32,
-    /// `default_access_ip_network_name`.
-    pub access_network: Option<String>,
-    /// `default_ephemeral_format`.
-    pub ephemeral_format: Option<String>,
-    /// `[compute] consecutive_build_service_disable_threshold` is not 0.
-    pub count_failures: bool,
-    /// `[workarounds] disable_group_policy_check_upcall` is false.
-    pub check_group_policy: bool,
-    /// About config drives.
-    pub config_drive: ConfigDriveOptions,
-}
-
-/// What the operator configured about config drives.
-#[derive(Debug, Clone)]
-pub struct ConfigDriveOptions {
-    /// `force_config_drive`.
-    pub force: bool,
-    /// `config_drive_format`.
-    pub format: Format,
-    /// Written into the image as its publisher.
-    pub publisher: String,
-    /// `[api] dhcp_domain`.
-    pub dhcp_domain: String,
-    /// `[api] config_drive_skip_versions`.
-    pub skip_versions: Vec<String>,
-    /// Whether `injected_network_template` is set.
-    pub inject_network: bool,
-}
 
 /// A delete that came meanwhile waits for the create, and takes the instance as it is. After a hand-over the instance may be built
 /// elsewhere.

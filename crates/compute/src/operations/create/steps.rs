@@ -8,10 +8,10 @@ use super::Create;
 use super::connector::{connector, takes_volumes};
 use super::failure::Failure;
 use super::slot::Leaving;
-use crate::instance::{BuildNetworks, Expect, InstanceUpdate, TaskState, VmState};
+use crate::instance::{BuildNetworks, Expect, InstanceUpdate, Power, TaskState, VmState};
 use crate::operations::config_drive::{self, Drive};
 use crate::operations::server::{self, Image};
-use crate::operations::{Start, caller, power};
+use crate::operations::{Start, caller};
 use crate::ports::{self, Event, Phase};
 use crate::request::NetworkRequests;
 use crate::user_message;
@@ -296,7 +296,7 @@ impl Create {
         let update = InstanceUpdate {
             vm_state: Some(VmState::Active),
             task_state: Some(None),
-            power: Some(power(&node.power_state)),
+            power: Some(Power::from(&node.power_state)),
             build_networks: Some(BuildNetworks::Over),
             config_drive: forced.then(|| "True".to_owned()),
             launched_now: true,

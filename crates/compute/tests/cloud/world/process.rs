@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compute::machines::Publisher;
-use compute::operations::create::{ConfigDriveOptions, Options as CreateOptions};
+use compute::options::{ConfigDriveOptions, ConsoleOptions, CreateOptions, ReapAction, Reaping};
 use compute::request::Request;
 use compute::{Manager, Options, Ports};
 use driver::Driver;
@@ -133,12 +133,12 @@ fn options(state: &Path) -> Options {
         state_path: state.to_owned(),
         max_concurrent_builds: 10,
         sync_interval: None,
-        consoles: compute::manager::consoles::Options::default(),
+        consoles: ConsoleOptions::default(),
         power_sync_interval: Some(Duration::from_mins(10)),
-        reaping: Some(compute::Reaping {
+        reaping: Some(Reaping {
             interval: Duration::from_mins(30),
             timeout: Duration::from_mins(1),
-            action: compute::ReapAction::Reap,
+            action: ReapAction::Reap,
         }),
         reclaim_after: Some(Duration::from_hours(1)),
         rescue_timeout: Some(Duration::from_hours(1)),

@@ -4,9 +4,10 @@ use openstack::ironic::Node;
 
 use super::{Memory, Observed, Step, Wanted, decide::decide};
 use crate::{
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     plan::{self, Next, Perform, Plan, Repeat},
     setback::Setback,
+    unseen::Unseen,
 };
 
 /// The operation.

@@ -7,9 +7,10 @@ use super::{
     decide::{decide, unknown},
 };
 use crate::{
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     plan::{self, Next, Perform, Plan, Repeat},
     setback::{Setback, refused},
+    unseen::Unseen,
 };
 
 /// The operation.

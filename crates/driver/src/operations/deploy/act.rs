@@ -7,10 +7,11 @@ use super::{Memory, Observed, Step, Wanted, decide, decide::may_have_targets};
 use crate::{
     Error,
     gate::Limited,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     operations::deploy_request::DeployRequest,
     plan::{self, Next, Perform, Plan},
     setback::Setback,
+    unseen::Unseen,
 };
 
 /// What Ironic's validation must find usable, as Nova asks.

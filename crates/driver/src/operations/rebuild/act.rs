@@ -5,10 +5,11 @@ use openstack::ironic::{Node, ProvisionTarget};
 use super::{Memory, Observed, Step, Wanted, decide::decide, decide::stamp};
 use crate::{
     gate::Limited,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     operations::deploy_request::DeployRequest,
     plan::{self, Next, Perform, Plan, Repeat},
     setback::Setback,
+    unseen::Unseen,
 };
 
 /// The operation.

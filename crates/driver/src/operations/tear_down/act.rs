@@ -11,9 +11,10 @@ use super::{Memory, Observed, Step, Wanted, decide::decide};
 use crate::{
     Error, InstanceId, NodeId,
     gate::Limited,
-    ironic::{Ironic, Unseen},
+    ironic::Ironic,
     plan::{self, Next, Perform, Plan},
     setback::Setback,
+    unseen::Unseen,
 };
 
 /// The operation.
