@@ -103,7 +103,7 @@ pub mod tests {
              [neutron_physnet_foo]\nnuma_nodes=1\n[oslo_messaging_rabbit]\nheartbeat_in_pthread=false\n\
              [ironic]\npartition_key=x\n[vnc]\nnovncproxy_port=nowhere\n[upgrade_levels]\ncompute=auto\n\
              [oslo_messaging_notifications]\nretry=soon\n[keystone]\nservice_type=identity\n[neutron]\nphysnets=a\n\
-             [DEFAULT]\ngraceful_shutdown_timeout=x\nheal_instance_info_cache_interval=soon\nreboot_timeout=x\nperiodic_fuzzy_delay=x\n",
+             [DEFAULT]\ngraceful_shutdown_timeout=x\nimage_cache_manager_interval=soon\nreboot_timeout=x\nperiodic_fuzzy_delay=x\n",
         );
         let said: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
         assert_eq!(said.len(), 1, "{said:?}");

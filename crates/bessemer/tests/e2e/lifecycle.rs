@@ -113,11 +113,12 @@ async fn a_server_is_rescued_and_unrescued() {
     assert_eq!(cloud.sim.node(node).rescue_password.as_deref(), Some("p"));
     cloud.act(&id, "unrescue_instance", "unrescuing", json!({})).await;
     until_so("the server is active", || cloud.tables().state(&id) == ("active".to_owned(), None)).await;
+    // Until then the end of the event is still to be written.
+    until_so("the journal is empty", || cloud.journal().is_empty()).await;
     let success = || Some("Success".to_owned());
     let outcomes = cloud.tables().outcomes(&id);
     let rescue = ["rescue", "unrescue"].map(|name| (format!("compute_{name}_instance"), success()));
     assert_eq!(outcomes[1..], rescue);
-    until_so("the journal is empty", || cloud.journal().is_empty()).await;
     let told = cloud.bus.notifications().await;
     let told: Vec<&Value> =
         told.iter().filter(|message| message["event_type"].as_str().unwrap().contains("rescue")).collect();
