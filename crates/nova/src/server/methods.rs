@@ -242,6 +242,52 @@ mod tests {
         }
     }
 
+    /// What the page of methods says of a route.
+    fn outcome(route: Route) -> String {
+        let reason = match route {
+            Route::Operation(kind) => return format!("done: operation `{}`", kind.name()),
+            Route::Console(Protocol::Serial | Protocol::Vnc) => {
+                return "done, where the machine has one".to_owned();
+            }
+            Route::Console(Protocol::Spice | Protocol::Mks) => return "refused: 400".to_owned(),
+            Route::CacheImages => {
+                return "done: nothing can be cached, each image is `unsupported`".to_owned();
+            }
+            Route::Events | Route::InjectNetworkInfo | Route::SetHostEnabled | Route::ValidateConsolePort => {
+                return "done".to_owned();
+            }
+            Route::Refuse(refusal) => refusal,
+        };
+        let why = match reason.reason {
+            Reason::Unsupported => "`NotImplementedError`, as in nova-compute",
+            Reason::NotYet => "not in this release",
+            Reason::MovePreCheck => "`MigrationPreCheckError`",
+            Reason::SetPassword => "409 while the server is off, else 501",
+            Reason::Diagnostics => "400 while the server is off, else 501",
+            Reason::ReserveVolume | Reason::OnVolume => "400",
+        };
+        let left = if reason.leftover == Leftover::Nothing {
+            ""
+        } else {
+            "; what the caller prepared is taken back"
+        };
+        format!("refused: {why}{left}")
+    }
+
+    #[test]
+    fn every_method_of_novas_rpcapi_is_known_and_the_page_of_methods_says_what_becomes_of_it() {
+        let nova = include_str!("../../tests/data/rpcapi-methods.txt");
+        let page = include_str!("../../../../docs/methods.md");
+        for method in nova.lines().filter(|line| !line.starts_with('#')) {
+            assert!(names().any(|name| name == method), "{method}");
+        }
+        for (name, route) in METHODS {
+            let row = format!("| `{name}` | {} |\n", outcome(*route));
+            assert!(page.contains(&row), "docs/methods.md lacks {row}");
+        }
+        assert_eq!(page.matches("\n| `").count(), METHODS.len());
+    }
+
     #[test]
     fn what_a_scheduler_and_an_api_of_any_release_call_has_a_route() {
         for method in [
