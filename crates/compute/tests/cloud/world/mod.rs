@@ -1,6 +1,8 @@
 //! A cloud in process: Nova's records, Neutron, Placement as plain tables behind the ports, and a simulated Ironic. A
 //! compute service in it can be killed at its n-th remote call, before or after the call took effect.
 
+mod instances;
+mod machines;
 mod networks;
 mod port;
 mod process;
