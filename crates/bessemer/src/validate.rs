@@ -29,7 +29,8 @@ pub fn validate(config: &Config) -> Result<(), Error> {
 fn service(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let (top, ironic, compute) = (config.top(), config.group("ironic"), config.group("compute"));
-    if top.text("compute_driver") != "ironic.IronicDriver" {
+    // Nova imports what the option names below `nova.virt`: the module says the same as its package.
+    if !["ironic.IronicDriver", "ironic.driver.IronicDriver"].contains(&top.text("compute_driver").as_str()) {
         let allowed = "ironic.IronicDriver, of which alone Bessemer takes the place; set it to that";
         problems.push(top.refused("compute_driver", allowed));
     }
@@ -93,6 +94,7 @@ mod tests {
     #[test]
     fn what_can_be_used_is_not_refused() {
         assert_eq!(refused(""), Vec::<String>::new());
+        assert_eq!(refused("[DEFAULT]\ncompute_driver = ironic.driver.IronicDriver"), Vec::<String>::new());
         assert_eq!(refused("[bessemer]\nadmin_host = localhost"), Vec::<String>::new());
         assert_eq!(refused("[ironic]\nconductor_group = g\npeer_list = here,there"), Vec::<String>::new());
     }

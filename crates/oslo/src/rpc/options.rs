@@ -178,7 +178,8 @@ impl RabbitOptions {
 
     /// Options of oslo.messaging that steer its own implementation: accepted, without effect here. Of
     /// `kombu_compression` it is checked that we can read what it makes.
-    pub const IGNORED: [&'static str; 10] = [
+    pub const IGNORED: [&'static str; 11] = [
+        "heartbeat_in_pthread",
         "rpc_conn_pool_size",
         "conn_pool_min_size",
         "conn_pool_ttl",
@@ -232,6 +233,7 @@ impl RabbitOptions {
             "ssl_version" => {
                 self.ssl_version = value.choice(&[
                     ("", None),
+                    ("SSLv23", None),
                     ("TLSv1_2", Some(TlsVersion::V1_2)),
                     ("TLSv1.2", Some(TlsVersion::V1_2)),
                     ("TLSv1_3", Some(TlsVersion::V1_3)),
@@ -298,7 +300,7 @@ impl Text<'_> {
     }
 
     fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Error> {
-        match choices.iter().find(|(word, _)| *word == self.text) {
+        match choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(self.text)) {
             Some((_, value)) => Ok(*value),
             None => Err(self.error(&format!(
                 "one of {}",
@@ -378,5 +380,27 @@ mod tests {
             with("rabbit_stream_fanout=1&rabbit_transient_quorum_queue=1&rabbit_qos_prefetch_count=10")
                 .is_ok()
         );
+    }
+
+    /// `sslv23` is Python's name for whatever both sides can (`ssl.PROTOCOL_SSLv23`); oslo.messaging reads every name in any case.
+    #[test]
+    fn a_tls_version_is_read_as_oslo_messaging_does() {
+        for (text, version) in [
+            ("", None),
+            ("SSLv23", None),
+            ("sslv23", None),
+            ("TLSv1_2", Some(TlsVersion::V1_2)),
+            ("tlsv1_2", Some(TlsVersion::V1_2)),
+            ("TLSV1.3", Some(TlsVersion::V1_3)),
+        ] {
+            assert_eq!(with(&format!("ssl_version={text}")).unwrap().ssl_version, version, "{text}");
+        }
+        let error = with("ssl_version=TLSv1").unwrap_err().to_string();
+        assert!(error.contains("TLSv1_2"), "{error}");
+    }
+
+    #[test]
+    fn options_that_steer_the_threads_of_oslo_messaging_are_ignored() {
+        assert!(with("heartbeat_in_pthread=false").is_ok());
     }
 }
