@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Manager;
-use crate::instance::{Expect, Instance, InstanceUpdate, Power, TaskState, VmState};
+use crate::instance::{Expect, Instance, InstanceUpdate, Power, VmState};
 use crate::operations::{caller, network, unfollowed};
 use crate::ports::{Action, Result};
 
@@ -67,38 +67,26 @@ impl Manager {
             return Ok(());
         }
         let Some(mut instance) = network::living(self.shared(), context, id).await? else { return Ok(()) };
-        let news = if on {
-            (instance.vm_state == VmState::Stopped && instance.power == Power::Shutdown).then_some((
-                TaskState::PoweringOn,
-                VmState::Active,
-                Power::Running,
-            ))
+        let (before, after) = if on {
+            ((VmState::Stopped, Power::Shutdown), (VmState::Active, Power::Running))
         } else {
-            (instance.vm_state == VmState::Active && instance.power == Power::Running).then_some((
-                TaskState::PoweringOff,
-                VmState::Stopped,
-                Power::Shutdown,
-            ))
+            ((VmState::Active, Power::Running), (VmState::Stopped, Power::Shutdown))
         };
-        let (Some((task, vm_state, power)), None, Some(node)) = (news, &instance.task_state, instance.node)
-        else {
-            return Ok(());
-        };
-        // Events may come late and in any order: the machine has the last word.
+        let is_news = (instance.vm_state.clone(), instance.power) == before && instance.task_state.is_none();
+        let (true, Some(node)) = (is_news, instance.node) else { return Ok(()) };
+        let (vm_state, power) = after;
+        // Events may come late and in any order: the machine has the last word. Where it cannot be asked the event is
+        // believed; the sync of the power comes behind it.
         match self.shared().ports.driver.node(&caller(context), node).await {
-            Ok(found) if Power::from(&found.power_state) == power => {}
-            Ok(_) => return Ok(()),
-            Err(error) => return Err(crate::ports::Error::Unavailable(error.to_string())),
+            Ok(found) if Power::from(&found.power_state) != power => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::info!(instance = %id, %error, "Ironic's word on the power is taken as it came");
+            }
         }
-        let begin = InstanceUpdate { task_state: Some(Some(task.clone())), ..InstanceUpdate::default() };
-        let end = InstanceUpdate {
-            vm_state: Some(vm_state),
-            task_state: Some(None),
-            power: Some(power),
-            ..InstanceUpdate::default()
-        };
+        let update =
+            InstanceUpdate { vm_state: Some(vm_state), power: Some(power), ..InstanceUpdate::default() };
         let instances = &self.shared().ports.instances;
-        instances.update(context, &mut instance, begin, Expect::Task(vec![None])).await?;
-        instances.update(context, &mut instance, end, Expect::Task(vec![Some(task)])).await
+        instances.update(context, &mut instance, update, Expect::Task(vec![None])).await
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use compute::instance::{Power, TaskState, VmState};
 use compute::request::{Kind, PowerAction};
 use driver::NodeId;
-use ironic_sim::{Call, Node, State};
+use ironic_sim::{Call, Fault, Matcher, Node, State};
+use oslo::context::RequestContext;
 
 use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Process, World, power};
@@ -177,4 +178,36 @@ async fn where_all_is_as_shown_no_server_and_no_node_is_read() {
     let calls = world.tables().calls.clone();
     assert_eq!(calls.keys().copied().collect::<Vec<_>>(), ["publish"]);
     assert_eq!(world.sim.count(Call::GetNode), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ironics_word_on_a_change_of_power_is_believed_where_ironic_cannot_be_asked() {
+    let state = tempfile::tempdir().unwrap();
+    let (world, node) = server(state.path(), VmState::Active).await;
+    switch(&world, node, "power off");
+    let kind = ironic_sim::Kind::Status(503, String::new());
+    world.sim.fault(Fault { matcher: Matcher::call(Call::GetNode), times: u32::MAX, kind });
+    let process = Process::start(&world, state.path(), None);
+    process.manager.power_update(&RequestContext::admin(), first(), false).await;
+    assert_eq!(shown(&world), (VmState::Stopped, None, Power::Shutdown));
+    process.shutdown.cancel();
+    process.ended().await;
+}
+
+#[tokio::test]
+async fn a_change_of_power_is_shown_at_once_or_not_at_all_wherever_the_process_is_killed() {
+    kill_at_each_of(4, async |kill, why| {
+        let state = tempfile::tempdir().unwrap();
+        let (world, node) = server(state.path(), VmState::Active).await;
+        switch(&world, node, "power off");
+        let process = Process::start(&world, state.path(), Some(kill));
+        let (context, shutdown) = (RequestContext::admin(), process.shutdown.clone());
+        shutdown.run_until_cancelled(process.manager.power_update(&context, first(), false)).await;
+        let calls = world.calls_made();
+        process.shutdown.cancel();
+        process.ended().await;
+        assert_eq!(shown(&world).1, None, "{why}");
+        calls > kill.call
+    })
+    .await;
 }
