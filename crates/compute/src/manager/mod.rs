@@ -17,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Entry, Record};
+use crate::journal::{Entry, Record, Stage, Verdict};
 use crate::locks::Locks;
 use crate::operations::table::rules;
 use crate::operations::{Ports, Shared, Start, Try, until_ended};
 use crate::options::Options;
+use crate::origin::Origin;
 use crate::registry::OperationStatus;
 use crate::request::{OperationKey, Request};
 
@@ -66,6 +67,15 @@ impl Manager {
     pub fn start(&self, request: Request) {
         let entry = Entry::new(request.key(), request.origin().clone());
         self.begin(request, entry, Start::Fresh);
+    }
+
+    /// Hands a create back that the journal does not take, for this reason: a crash would lose it here, and another host may take
+    /// it. It counts as failed on its node.
+    pub fn hand_back(&self, request: Request, reason: String) {
+        // Nothing is written of an entry without an origin.
+        let entry = Entry::new(request.key(), Origin::default());
+        let verdict = Verdict { reason, reschedule: true, by_policy: false, stage: Stage::default() };
+        self.begin(request, entry, Start::Failed(verdict));
     }
 
     /// The operations that run or wait to be tried again, the oldest first.

@@ -12,7 +12,7 @@ use oslo::context::RequestContext;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::restart::{build, cloud, cloud_of, first, is_active};
+use crate::restart::{build, cloud, cloud_of, first, is_active, nothing_is_journalled};
 use crate::world::{Process, Trouble, World, delete, server, with_volume};
 
 /// Builds a server with a volume while something is in trouble.
@@ -199,6 +199,25 @@ async fn a_build_that_waits_for_its_node_holds_no_slot_of_the_builds() {
         let ends = ends.into_iter().filter(|(_, event, phase)| *event == Event::Create && *phase == "end");
         let order: Vec<_> = ends.map(|(instance, ..)| instance).collect();
         assert_eq!(order, [other.instance.id, waiting.instance.id], "{call:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_build_that_the_journal_does_not_take_goes_to_another_host_or_fails_and_leaves_nothing() {
+    for may_reschedule in [true, false] {
+        let state = tempfile::tempdir().unwrap();
+        let (world, nodes) = cloud().await;
+        let process = Process::start(&world, state.path(), None);
+        let request = server(&world, 1, nodes[0], may_reschedule);
+        process.manager.hand_back(request.into(), "no space left".to_owned());
+        process.ended().await;
+        let tables = world.tables();
+        assert_eq!(tables.rescheduled == [first()], may_reschedule);
+        let vm_state = &tables.instances[&first()].vm_state;
+        assert_eq!(*vm_state == VmState::Error, !may_reschedule);
+        assert!(tables.faults.iter().all(|(_, text)| text.contains("no space left")), "{:?}", tables.faults);
+        assert!(tables.neutron.is_empty());
+        nothing_is_journalled(state.path());
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) const CREATE: Method = Method {
     name: "build_and_run_instance",
     event: "compute__do_build_and_run_instance",
     read: |args, context| read(args, context).map(Into::into),
-    unjournalled: Unjournalled::Refused,
+    unjournalled: Unjournalled::HandedBack,
     given_up: Some(Change::Error),
     holds_claim: true,
 };

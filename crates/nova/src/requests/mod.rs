@@ -48,6 +48,8 @@ pub struct Method {
 /// What becomes of a request that the journal does not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unjournalled {
+    /// It goes back, to be tried on another host: a crash would lose it here.
+    HandedBack,
     /// It is refused: a crash would lose it.
     Refused,
     /// It is begun all the same: its trace is the instance's task, which a start looks for.

@@ -261,6 +261,10 @@ impl Worker for Fake {
         }
     }
 
+    fn hand_back(&self, request: Request, reason: String) {
+        self.log.note(format!("hand back {}: {reason}", request.instance().id));
+    }
+
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
         assert!(context.is_admin || port.is_none());
         self.log.note(format!("network changed {id} {port:?}"));

@@ -94,9 +94,10 @@ impl Endpoint {
         let method = method(kind);
         let Ok(operation) = method.read(&request.args, &request.context) else { return };
         let Err(error) = self.ports.worker.admit(&operation).await else { return };
+        metrics::counter!("bessemer_requests_not_journalled_total", "operation" => kind.name()).increment(1);
         match method.unjournalled {
-            Unjournalled::Refused => {
-                error!(method = request.method, %error, "the request cannot be journalled and is refused");
+            Unjournalled::HandedBack | Unjournalled::Refused => {
+                error!(method = request.method, %error, "the request cannot be journalled and is not begun; see [DEFAULT] state_path");
                 let reason = format!("the request could not be journalled: {error}");
                 let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
                 refused.insert(request.unique_id.clone(), reason);
@@ -109,18 +110,21 @@ impl Endpoint {
     }
 
     async fn operation(&self, kind: Kind, request: &Request) -> Result<Value, Failure> {
-        let operation = self
-            .kept(request)
-            .and_then(|()| method(kind).read(&request.args, &request.context).map_err(text));
-        match operation {
-            Ok(compute::request::Request::Attach(attach)) => {
-                calls::attach(&*self.ports.worker, attach, self.patience).await
+        let (method, worker) = (method(kind), &*self.ports.worker);
+        match (self.kept(request), method.read(&request.args, &request.context)) {
+            (Ok(()), Ok(compute::request::Request::Attach(attach))) => {
+                calls::attach(worker, attach, self.patience).await
             }
-            Ok(operation) => {
-                self.ports.worker.start(operation);
+            (Ok(()), Ok(operation)) => {
+                worker.start(operation);
                 Ok(Value::Null)
             }
-            Err(reason) => self.give_up(kind, request, reason).await,
+            (Err(reason), Ok(operation)) if method.unjournalled == Unjournalled::HandedBack => {
+                worker.hand_back(operation, reason);
+                Ok(Value::Null)
+            }
+            (Err(reason), _) => self.give_up(kind, request, reason).await,
+            (_, Err(malformed)) => self.give_up(kind, request, text(malformed)).await,
         }
     }
 

@@ -52,15 +52,32 @@ async fn a_delete_is_journalled_before_it_begins() {
 }
 
 #[tokio::test]
-async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node_back() {
+async fn a_build_that_the_journal_does_not_take_goes_back() {
     let fake = Fake { no_journal: true, ..Fake::default() };
     let answer = send(&fake, request("build_and_run_instance", testing::build_args())).await;
+    assert_eq!(answer, Ok(Value::Null));
+    let reason = "the request could not be journalled: No space left on device";
+    assert_eq!(fake.log.lines(), [format!("hand back {ID}: {reason}")]);
+}
+
+/// A build whose node cannot be read.
+fn unreadable_build() -> Map<String, Value> {
+    let mut args = testing::build_args();
+    args.insert("node".into(), json!("nowhere"));
+    args
+}
+
+#[tokio::test]
+async fn a_build_that_cannot_be_read_ends_in_error_and_gives_the_node_back() {
+    let fake = Fake::default();
+    let answer = send(&fake, request("build_and_run_instance", unreadable_build())).await;
     assert!(answer.is_err());
     assert_eq!(
         fake.log.lines(),
         [
             "start compute__do_build_and_run_instance".to_owned(),
-            "fault 500 the request could not be journalled: No space left on device".to_owned(),
+            "fault 500 the argument node is missing or malformed: the uuid of an Ironic node is needed"
+                .to_owned(),
             "finish compute__do_build_and_run_instance Error".to_owned(),
             "update vm=Some(Error) task=Some(None)".to_owned(),
             format!("release {ID}"),
@@ -71,9 +88,9 @@ async fn a_build_that_the_journal_does_not_take_ends_in_error_and_gives_the_node
 #[tokio::test(start_paused = true)]
 async fn what_a_refused_build_claimed_is_given_back_when_the_services_are_back() {
     for away in [1, 2, 5] {
-        let fake = Fake { no_journal: true, ..Fake::default() };
+        let fake = Fake::default();
         fake.away.store(away, std::sync::atomic::Ordering::Relaxed);
-        send(&fake, request("build_and_run_instance", testing::build_args())).await.unwrap_err();
+        send(&fake, request("build_and_run_instance", unreadable_build())).await.unwrap_err();
         let ended = ["update vm=Some(Error) task=Some(None)".to_owned(), format!("release {ID}")];
         assert_eq!(fake.log.lines()[3..], ended, "away {away} times");
     }

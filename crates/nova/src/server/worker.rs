@@ -19,6 +19,9 @@ pub trait Worker: Send + Sync {
     /// Starts the operation of a request that was admitted.
     fn start(&self, request: Request);
 
+    /// Hands a build back that was not admitted, for this reason.
+    fn hand_back(&self, request: Request, reason: String);
+
     /// A port of an instance changed, or all of them.
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>);
 
@@ -59,6 +62,10 @@ impl Worker for Manager {
 
     fn start(&self, request: Request) {
         Manager::start(self, request);
+    }
+
+    fn hand_back(&self, request: Request, reason: String) {
+        Manager::hand_back(self, request, reason);
     }
 
     async fn network_changed(&self, context: &RequestContext, id: InstanceId, port: Option<Uuid>) {
