@@ -57,6 +57,7 @@ def run(check, pace):
         pace.set(check.pace)
         if not compute.pid():
             compute.start()
+        cleaning.switched_on()
         check.run()
         cleaning.nothing_left()
     except Exception as trouble:  # a check may fail in any way; the next one runs all the same

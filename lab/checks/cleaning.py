@@ -46,6 +46,16 @@ def clean():
     nothing_left()
 
 
+def switched_on():
+    """Switches the plain machines on, as lab/enroll leaves them: no deploy of the lab does, and a server on one that is off is off, too."""
+    def off():
+        return [node for node in nodes.everyone().values()
+                if node['name'].startswith('lab-') and node['provision_state'] == 'available' and node['power_state'] != 'power on']
+    for node in off():
+        nodes.power(node['uuid'], 'power on')
+    wait_for('the machines are on', lambda: not off(), 60)
+
+
 def _force():
     """What the compute service did not do is done without it."""
     database.run('nova_cell1', 'update instances set deleted = id, deleted_at = now(), vm_state = \'deleted\' where deleted = 0')
@@ -56,10 +66,7 @@ def _force():
         _disconnect(target)
     for node in _taken():
         _free(node)
-    for node in nodes.everyone().values():
-        # As lab/enroll leaves them: a machine that is off is reported as a server that is.
-        if node['name'].startswith('lab-') and node['power_state'] != 'power on':
-            nodes.power(node['uuid'], 'power on')
+    switched_on()
     for port in _ports():
         neutron().delete(f'/v2.0/ports/{port}', missing_ok=True)
     volumes.force_away()
