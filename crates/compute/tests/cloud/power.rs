@@ -15,7 +15,7 @@ const STOP: PowerAction = PowerAction::Stop { gracefully: true };
 const HARD: PowerAction = PowerAction::Reboot { hard: true };
 
 /// A world with a server that runs.
-async fn running(state: &Path) -> (Arc<World>, NodeId) {
+pub async fn running(state: &Path) -> (Arc<World>, NodeId) {
     let (world, nodes) = cloud().await;
     build(&world, state, nodes[0], 1, None).await;
     (world, nodes[0])
@@ -29,7 +29,7 @@ async fn change(world: &Arc<World>, state: &Path, action: PowerAction, kill: Opt
 }
 
 /// What the control plane shows of the server, and how its last event ended.
-fn shown(world: &World) -> (VmState, Option<TaskState>, Power, Option<Option<String>>) {
+pub fn shown(world: &World) -> (VmState, Option<TaskState>, Power, Option<Option<String>>) {
     let tables = world.tables();
     let instance = &tables.instances[&first()];
     let ended = tables.events.last().unwrap().failure.clone();

@@ -36,7 +36,8 @@ async fn run(world: &Arc<World>, state: &Path) {
     nothing_is_journalled(state);
 }
 
-fn shown(world: &World) -> (VmState, Option<TaskState>, Power) {
+/// What the control plane shows of the server.
+pub fn shown(world: &World) -> (VmState, Option<TaskState>, Power) {
     let tables = world.tables();
     let instance = &tables.instances[&first()];
     (instance.vm_state.clone(), instance.task_state.clone(), instance.power)

@@ -3,21 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use compute::instance::{Power, TaskState, VmState};
+use compute::instance::{Power, VmState};
 use compute::ports::Event;
 use compute::request::{InjectedFile, PowerAction, RebuildRequest};
-use driver::NodeId;
 use ironic_sim::State;
 
-use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
+use crate::power::running;
+use crate::power_sync::shown;
+use crate::restart::{first, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{IMAGE, Kill, Process, Trouble, World, delete, power, rebuild};
-
-/// A world with a server that runs.
-async fn running(state: &Path) -> (Arc<World>, NodeId) {
-    let (world, nodes) = cloud().await;
-    build(&world, state, nodes[0], 1, None).await;
-    (world, nodes[0])
-}
 
 async fn stop(world: &Arc<World>, state: &Path) {
     let process = Process::start(world, state, None);
@@ -30,12 +24,6 @@ async fn run(world: &Arc<World>, state: &Path, request: RebuildRequest, kill: Op
     process.take(request).await;
     process.ended().await;
     world.calls_made()
-}
-
-/// The server as users see it.
-fn shown(world: &World) -> (VmState, Option<TaskState>, Power) {
-    let instance = &world.tables().instances[&first()];
-    (instance.vm_state.clone(), instance.task_state.clone(), instance.power)
 }
 
 /// How the last event ended.

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use compute::instance::{Power, TaskState, VmState};
+use compute::instance::{Power, VmState};
 use compute::ports::Event;
 use compute::request::{PowerAction, RescueAction};
-use driver::NodeId;
 use ironic_sim::{Call, State};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::restart::{build, cloud, first, kill_at_each_of, nothing_is_journalled, start_again};
+use crate::power::{running, shown};
+use crate::restart::{first, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Kill, Process, World, delete, power, rescue};
 
 const IMAGE: Option<Uuid> = Some(Uuid::from_u128(8));
@@ -21,13 +21,6 @@ const IMAGE: Option<Uuid> = Some(Uuid::from_u128(8));
 fn with_password(password: Option<&str>) -> RescueAction {
     let password = password.map(SecretString::from);
     RescueAction::Rescue { password, image: IMAGE, gracefully: true }
-}
-
-/// A world with a server that runs.
-async fn running(state: &Path) -> (Arc<World>, NodeId) {
-    let (world, nodes) = cloud().await;
-    build(&world, state, nodes[0], 1, None).await;
-    (world, nodes[0])
 }
 
 async fn change(world: &Arc<World>, state: &Path, action: RescueAction, kill: Option<Kill>) -> usize {
@@ -41,14 +34,6 @@ async fn stop(world: &Arc<World>, state: &Path) {
     let process = Process::start(world, state, None);
     process.take(power(world, first(), PowerAction::Stop { gracefully: false })).await;
     process.ended().await;
-}
-
-/// What the control plane shows of the server, and how its last event ended.
-fn shown(world: &World) -> (VmState, Option<TaskState>, Power, Option<Option<String>>) {
-    let tables = world.tables();
-    let instance = &tables.instances[&first()];
-    let ended = tables.events.last().unwrap().failure.clone();
-    (instance.vm_state.clone(), instance.task_state.clone(), instance.power, ended)
 }
 
 #[tokio::test]

@@ -10,26 +10,16 @@ use compute::request::PowerAction;
 use driver::NodeId;
 use ironic_sim::State;
 
-use crate::restart::{build, cloud, first, is_gone, kill_at_each_of, nothing_is_journalled, start_again};
+use crate::power::running;
+use crate::power_sync::shown;
+use crate::restart::{first, is_gone, kill_at_each_of, nothing_is_journalled, start_again};
 use crate::world::{Kill, Process, Trouble, World, power};
-
-async fn running(state: &Path) -> (Arc<World>, NodeId) {
-    let (world, nodes) = cloud().await;
-    build(&world, state, nodes[0], 1, None).await;
-    (world, nodes[0])
-}
 
 async fn change(world: &Arc<World>, state: &Path, action: PowerAction, kill: Option<Kill>) -> usize {
     let process = Process::start(world, state, kill);
     process.take(power(world, first(), action)).await;
     process.ended().await;
     world.calls_made()
-}
-
-fn shown(world: &World) -> (VmState, Option<TaskState>, Power) {
-    let tables = world.tables();
-    let instance = &tables.instances[&first()];
-    (instance.vm_state.clone(), instance.task_state.clone(), instance.power)
 }
 
 /// A server that was deleted so long ago.
